@@ -1,0 +1,217 @@
+"""NumPy or CuPy, decided by the arrays themselves.
+
+There is no global backend, dtype or seed. A function looks at the arrays it is given,
+computes where they are, and returns arrays of the same kind. Random numbers are always
+drawn on the host, so the library that computes cannot change a result.
+"""
+
+from __future__ import annotations
+
+import math
+from types import ModuleType
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+Array = Any  # numpy.ndarray, cupy.ndarray, or any array that follows the array API standard
+
+
+def namespace(*arrays: Array) -> Any:
+    """Return the array library that all `arrays` belong to.
+
+    Parameters
+    ----------
+    *arrays : array or None
+        ``None`` and Python numbers are passed over.
+
+    Returns
+    -------
+    module
+        The library's array API namespace (:mod:`array_api_compat` for NumPy and CuPy).
+
+    Raises
+    ------
+    TypeError
+        If the arrays come from different libraries, or one is no array at all.
+    """
+    real = [a for a in arrays if a is not None and not isinstance(a, (bool, int, float))]
+    try:
+        return array_api_compat.array_namespace(*real)
+    except TypeError as error:
+        kinds = sorted({f"{type(a).__module__}.{type(a).__name__}" for a in real})
+        raise TypeError(
+            f"the arrays must all belong to one array library, got {', '.join(kinds) or 'none'}; "
+            "convert them with bionet.backend.asarray_like"
+        ) from error
+
+
+def floating(*arrays: Any) -> tuple[Any, ...]:
+    """Return the namespace, then `arrays` in one common real floating dtype.
+
+    Python sequences become NumPy arrays; integers become float64; float32 stays float32.
+
+    Raises
+    ------
+    TypeError
+        If the arrays come from different libraries, or one is neither numeric nor an array.
+    """
+    converted = [a if array_api_compat.is_array_api_obj(a) else np.asarray(a) for a in arrays]
+    if any(isinstance(a, np.generic) for a in converted):
+        converted = [np.asarray(a) if isinstance(a, np.generic) else a for a in converted]
+    xp = namespace(*converted)
+    for a in converted:
+        if not xp.isdtype(a.dtype, ("bool", "integral", "real floating")):
+            raise TypeError(f"expected real numbers, got an array of dtype {a.dtype}")
+    kinds = [a.dtype for a in converted if xp.isdtype(a.dtype, "real floating")]
+    dtype = xp.result_type(*kinds) if kinds else xp.float64
+    return (xp, *(xp.astype(a, dtype, copy=False) for a in converted))
+
+
+def device(array: Array) -> Any:
+    """Return the device on which `array` lives."""
+    return array_api_compat.device(array)
+
+
+def asarray_like(values: Any, like: Array, dtype: Any = None) -> Array:
+    """Return `values` as an array of the library, device and (unless given) dtype of `like`."""
+    xp = namespace(like)
+    return xp.asarray(values, dtype=like.dtype if dtype is None else dtype, device=device(like))
+
+
+def indices_like(indices: Any, like: Array) -> Array:
+    """Upload host `indices` (int64) to the library and device of `like`."""
+    xp = namespace(like)
+    return xp.asarray(np.asarray(indices, dtype=np.int64), device=device(like))
+
+
+def to_host(array: Array) -> np.ndarray:
+    """Copy `array` to host memory as a NumPy array (NumPy arrays pass through uncopied)."""
+    if isinstance(array, np.ndarray):
+        return array
+    if array_api_compat.is_cupy_array(array):
+        return array.get()
+    if array_api_compat.is_array_api_obj(array):
+        try:
+            return np.from_dlpack(array)
+        except (AttributeError, TypeError, RuntimeError, ValueError, BufferError):
+            xp = namespace(array)
+            cpu = xp.__array_namespace_info__().default_device()
+            return np.asarray(array_api_compat.to_device(array, cpu))
+    return np.asarray(array)
+
+
+def is_numpy(array: Array) -> bool:
+    """Whether `array` is a NumPy array."""
+    return isinstance(array, np.ndarray)
+
+
+def gpu_available() -> bool:
+    """Whether CuPy can allocate memory on a GPU (importing it proves nothing)."""
+    try:
+        import cupy
+
+        cupy.zeros(1)
+    except Exception:  # no cupy, no driver, no device: each fails with its own exception
+        return False
+    return True
+
+
+def get(name: str) -> ModuleType:
+    """Return the array module called `name`: ``"numpy"`` or ``"cupy"``.
+
+    Raises
+    ------
+    ValueError
+        For another name.
+    RuntimeError
+        If CuPy is asked for where no GPU can be used.
+    """
+    if name == "numpy":
+        return np
+    if name == "cupy":
+        if not gpu_available():
+            raise RuntimeError(
+                "no GPU can be used here: install bionet[cuda12] or bionet[cuda13] on a machine "
+                "with an NVIDIA GPU, or compute with 'numpy'"
+            )
+        import cupy
+
+        return cupy
+    raise ValueError(f"unknown array library {name!r}; choose 'numpy' or 'cupy'")
+
+
+def generators(random_state: Any, count: int) -> list[np.random.Generator]:
+    """Return `count` independent host generators, one per purpose.
+
+    Parameters
+    ----------
+    random_state : None, int, numpy.random.RandomState, numpy.random.Generator or SeedSequence
+        As in scikit-learn. An int gives the same generators at every call.
+    count : int
+        How many.
+
+    Raises
+    ------
+    ValueError
+        For anything else.
+    """
+    if random_state is None:
+        seed = np.random.SeedSequence()
+    elif isinstance(random_state, np.random.SeedSequence):
+        seed = random_state
+    elif isinstance(random_state, np.random.RandomState):
+        seed = np.random.SeedSequence(int(random_state.randint(2**31)))
+    elif isinstance(random_state, np.random.Generator):
+        seed = np.random.SeedSequence(int(random_state.integers(2**63)))
+    elif isinstance(random_state, (int, np.integer)) and random_state >= 0:
+        seed = np.random.SeedSequence(int(random_state))
+    else:
+        raise ValueError(
+            f"random_state must be None, an int >= 0 or a NumPy random generator, got {random_state!r}"
+        )
+    return [np.random.default_rng(child) for child in seed.spawn(count)]
+
+
+def require_finite(name: str, array: Array) -> None:
+    """Raise ``ValueError`` if `array` holds NaN or infinity (synchronises with the device)."""
+    xp = namespace(array)
+    if not bool(xp.all(xp.isfinite(array))):
+        host = to_host(array)
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(host))[0])
+        raise ValueError(
+            f"{name} must be finite, but holds {host[where]} at index {where}; remove or replace it first"
+        )
+
+
+def require_number(
+    name: str,
+    value: Any,
+    low: float = -math.inf,
+    high: float = math.inf,
+    *,
+    open_low: bool = False,
+    open_high: bool = False,
+    hint: str = "",
+) -> float:
+    """Return `value` as a Python float if it is a number in the interval, else raise.
+
+    Raises
+    ------
+    TypeError
+        If `value` is not a number.
+    ValueError
+        If it is NaN or outside the interval from `low` to `high`.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    number = float(value)
+    fits_low = number > low if open_low else number >= low
+    fits_high = number < high if open_high else number <= high
+    if not (fits_low and fits_high) or math.isinf(number):
+        left, right = "(" if open_low or low == -math.inf else "[", ")" if open_high else "]"
+        raise ValueError(
+            f"{name} must lie in {left}{low:g}, {high:g}{right}, got {value!r}"
+            + (f": {hint}" if hint else "")
+        )
+    return number

@@ -1,0 +1,275 @@
+"""What the classifiers here share: the training loop, predictions, and gradients to the pixels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from tqdm.auto import tqdm
+
+from bionet import losses, validation
+from bionet.backend import (
+    Array,
+    asarray_like,
+    generators,
+    indices_like,
+    namespace,
+    require_number,
+    to_host,
+)
+from bionet.optim import optimizer, rates_of
+
+LOSSES = ("power", "cross_entropy", "sigmoid_cross_entropy")
+_BLOCK = 2000  # images at a time where gradients or features are computed
+
+
+class GradientClassifier(ClassifierMixin, BaseEstimator):
+    """Base of classifiers whose logits can be differentiated down to the pixels.
+
+    A subclass provides ``_prepare`` (images to the input of the trained part), ``_parameters``
+    (its arrays), ``_forward`` and ``_backward``.
+    """
+
+    classes_: np.ndarray
+    loss_history_: list[float]
+
+    def fit(self, X: Any, y: Any) -> Any:
+        """Train on images `X`, shape (samples, features), with labels `y`, shape (samples,).
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For wrong shapes, NaN, fewer than two classes or parameters out of range.
+        ArithmeticError
+            If the loss leaves the floating-point range.
+        """
+        X = validation.images(self, X, reset=True)
+        index = validation.labels(self, X, y, reset=True)
+        if len(self.classes_) < 2:
+            raise ValueError(
+                f"{type(self).__name__} needs samples of at least 2 classes, got one class: "
+                f"{self.classes_.tolist()}"
+            )
+        order_rng = self._begin(X)
+        rates = rates_of(self.learning_rate, self.n_epochs)
+        inputs = self._prepare_all(X)
+        size = validation.integer("batch_size", self.batch_size)
+        xp = namespace(X)
+        for epoch in tqdm(range(len(rates)), desc="epochs", disable=not self.verbose):
+            order = indices_like(order_rng.permutation(X.shape[0]), X)
+            total = xp.zeros_like(X[0, 0])
+            for start in range(0, X.shape[0], size):
+                chosen = order[start : start + size]
+                batch = xp.take(inputs, chosen, axis=0)
+                total = total + self._step(batch, xp.take(index, chosen, axis=0), rates[epoch])
+            self._record(float(total) / X.shape[0])
+        return self
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, learning_rate: float | None = None) -> Any:
+        """Take one optimiser step on the minibatch `X`, `y`.
+
+        Parameters
+        ----------
+        X : array, shape (samples, features)
+        y : array, shape (samples,)
+        classes : array, optional
+            All labels that will ever occur; needed at the first call if `y` lacks some.
+        learning_rate : float, optional
+            Rate of this step; by default `learning_rate`, or its first value if that is a
+            schedule. With the rates and minibatches that ``fit`` would use, a loop of
+            ``partial_fit`` equals ``fit``.
+
+        Returns
+        -------
+        self
+        """
+        first = not hasattr(self, "classes_")
+        X = validation.images(self, X, reset=first)
+        index = validation.labels(self, X, y, classes=classes, reset=first)
+        if first:
+            self._begin(X)
+        if learning_rate is None:
+            rate = rates_of(self.learning_rate, self.n_epochs)[0]
+        else:
+            rate = require_number("learning_rate", learning_rate, 0.0)
+        total = self._step(self._prepare_all(X), index, rate)
+        self._record(float(total) / X.shape[0])
+        return self
+
+    def logits(self, X: Any) -> Array:
+        """Return the logits of images `X`, shape (samples, classes)."""
+        X = validation.fitted_images(self, X)
+        xp = namespace(X)
+        parts = [self._logits(X[i : i + _BLOCK, :]) for i in range(0, X.shape[0], _BLOCK)]
+        return xp.concat(parts)
+
+    def decision_function(self, X: Any) -> Array:
+        """Return the logits, or for two classes their difference, as scikit-learn asks."""
+        S = self.logits(X)
+        return S[:, 1] - S[:, 0] if S.shape[1] == 2 else S
+
+    def predict_proba(self, X: Any) -> Array:
+        """Return class probabilities, shape (samples, classes).
+
+        The softmax that belongs to the loss: of ``S`` for cross-entropy, of its sigmoid for the
+        talk's, and of ``2 beta S`` for the power loss, whose outputs ``(1 + tanh(beta S))/2`` are
+        the logistic function of ``2 beta S``.
+        """
+        S = self.logits(X)
+        if self.loss == "power":
+            S = (2.0 * float(self.beta)) * S
+        elif self.loss == "sigmoid_cross_entropy":
+            S = losses.sigmoid(S)
+        return losses.softmax(S)
+
+    def predict(self, X: Any) -> Any:
+        """Return the label with the largest logit for each image (a NumPy array of labels)."""
+        S = self.logits(X)
+        return self.classes_[to_host(namespace(S).argmax(S, axis=1))]
+
+    def input_gradient(self, X: Any, logit_weights: Any) -> Array:
+        """Return the gradient of ``sum(logit_weights * logits)`` with respect to the pixels.
+
+        Parameters
+        ----------
+        X : array, shape (samples, features)
+        logit_weights : array, shape (samples, classes)
+
+        Returns
+        -------
+        array, shape (samples, features)
+        """
+        X = validation.fitted_images(self, X)
+        weights = asarray_like(logit_weights, X)
+        if weights.shape != (X.shape[0], len(self.classes_)):
+            raise ValueError(
+                f"logit_weights must have shape (samples, classes) = {(X.shape[0], len(self.classes_))}, "
+                f"got {weights.shape}"
+            )
+        xp = namespace(X)
+        parts = []
+        for i in range(0, X.shape[0], _BLOCK):
+            block = X[i : i + _BLOCK, :]
+            parts.append(
+                self._pixels(block, self._forward(self._prepare(block))[1], weights[i : i + _BLOCK, :])
+            )
+        return xp.concat(parts)
+
+    def loss_gradient(self, X: Any, y: Any, loss: str = "cross_entropy") -> tuple[Array, Array]:
+        """Return a loss and its gradient with respect to the pixels.
+
+        Parameters
+        ----------
+        X : array, shape (samples, features)
+        y : array, shape (samples,)
+            True labels.
+        loss : {"cross_entropy", "margin", "dlr", "trained"}
+            ``trained`` is the loss that the classifier was trained with; the others look at the
+            logits themselves.
+
+        Returns
+        -------
+        loss : array, shape (samples,)
+        gradient : array, shape (samples, features)
+        """
+        validation.choice("loss", loss, (*losses.ATTACKS, "trained"))
+        X = validation.fitted_images(self, X)
+        index = validation.labels(self, X, y, reset=False)
+        xp = namespace(X)
+        values, gradients = [], []
+        for i in range(0, X.shape[0], _BLOCK):
+            block, target = X[i : i + _BLOCK, :], index[i : i + _BLOCK]
+            S, cache = self._forward(self._prepare(block))
+            function = self._loss if loss == "trained" else losses.ATTACKS[loss]
+            value, dS = function(S, target)
+            values.append(value)
+            gradients.append(self._pixels(block, cache, dS))
+        return xp.concat(values), xp.concat(gradients)
+
+    def _loss(self, S: Array, index: Array) -> tuple[Array, Array]:
+        if self.loss == "power":
+            return losses.power(S, index, m=float(self.m), beta=float(self.beta))
+        if self.loss == "cross_entropy":
+            return losses.cross_entropy(S, index)
+        return losses.sigmoid_cross_entropy(S, index)
+
+    def _check_loss(self) -> None:
+        validation.choice("loss", self.loss, LOSSES)
+        if self.loss == "power":
+            require_number("m", self.m, 1.0)
+            require_number("beta", self.beta, 0.0, open_low=True)
+
+    def _begin(self, X: Array) -> np.random.Generator:
+        """Check the parameters, draw the start, and return the generator of the orders."""
+        self._check_loss()
+        self._optimizer = optimizer(self.optimizer)
+        weights_rng, order_rng = generators(self.random_state, 2)
+        self._draw(X, weights_rng)
+        self.loss_history_ = []
+        self.n_iter_ = 0
+        return order_rng
+
+    def _step(self, inputs: Array, index: Array, rate: float) -> Array:
+        """One optimiser step; returns the summed loss, still on the device."""
+        S, cache = self._forward(inputs)
+        value, dS = self._loss(S, index)
+        parameters = self._parameters()
+        gradients = self._backward(cache, dS * (1.0 / inputs.shape[0]))
+        self._optimizer.step(parameters, gradients, rate)
+        self.n_iter_ += 1
+        return namespace(value).sum(value)
+
+    def _record(self, loss: float) -> None:
+        if not np.isfinite(loss):
+            raise ArithmeticError(
+                f"the loss became {loss} in epoch {len(self.loss_history_) + 1}; lower learning_rate, or "
+                "set unit_norm=True so that powers of the currents stay in range"
+            )
+        self.loss_history_.append(loss)
+
+    def _prepare_all(self, X: Array) -> Array:
+        parts = [self._prepare(X[i : i + _BLOCK, :]) for i in range(0, X.shape[0], _BLOCK)]
+        return namespace(X).concat(parts) if len(parts) > 1 else parts[0]
+
+    def _logits(self, X: Array) -> Array:
+        return self._forward(self._prepare(X))[0]
+
+    def _draw(self, X: Array, rng: np.random.Generator) -> None:
+        raise NotImplementedError
+
+    def _prepare(self, X: Array) -> Array:
+        raise NotImplementedError
+
+    def _parameters(self) -> list[Array]:
+        raise NotImplementedError
+
+    def _forward(self, inputs: Array) -> tuple[Array, Any]:
+        raise NotImplementedError
+
+    def _backward(self, cache: Any, dS: Array) -> list[Array]:
+        raise NotImplementedError
+
+    def _pixels(self, X: Array, cache: Any, dS: Array) -> Array:
+        raise NotImplementedError
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        # few epochs by default: scikit-learn's toy sets give a dozen optimiser steps
+        tags.classifier_tags.poor_score = True
+        return tags
+
+
+def uniform_start(rng: np.random.Generator, n_out: int, n_in: int, like: Array) -> tuple[Array, Array]:
+    """Draw weights ``(out, in)`` and bias ``(out,)`` from U(-1/sqrt(in), 1/sqrt(in)).
+
+    PyTorch's default for a linear layer, which the talk used.
+    """
+    bound = 1.0 / float(np.sqrt(n_in))
+    weights = rng.uniform(-bound, bound, size=(n_out, n_in))
+    bias = rng.uniform(-bound, bound, size=n_out)
+    return asarray_like(weights, like), asarray_like(bias, like)

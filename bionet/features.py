@@ -1,0 +1,45 @@
+"""From an image to the input of a classifier: unit length, rectified power, and their pullbacks.
+
+A pullback carries a gradient back through its function, from output to input. Shapes:
+``(samples, features)`` or ``(samples, hidden)``. No host synchronisation.
+"""
+
+from __future__ import annotations
+
+from bionet.backend import Array, namespace
+
+
+def unit_norm(X: Array) -> Array:
+    """Return the images scaled to unit L2 norm; blank images stay blank."""
+    return X / _norm(X)
+
+
+def unit_norm_pullback(X: Array, gradient: Array) -> Array:
+    """Carry a gradient with respect to ``unit_norm(X)`` back to `X`."""
+    xp = namespace(X)
+    norm = _norm(X)
+    v = X / norm
+    return (gradient - xp.sum(gradient * v, axis=-1, keepdims=True) * v) / norm
+
+
+def rectified_power(x: Array, n: float) -> Array:
+    """Activation ``max(x, 0)^n`` of the paper's forward pass (eq. 11)."""
+    return _positive(x) ** n
+
+
+def rectified_power_slope(x: Array, n: float) -> Array:
+    """Derivative of :func:`rectified_power`, zero at and below zero."""
+    if n == 1.0:
+        return namespace(x).astype(x > 0, x.dtype)
+    return n * _positive(x) ** (n - 1.0)
+
+
+def _positive(x: Array) -> Array:
+    xp = namespace(x)
+    return xp.where(x > 0, x, xp.zeros_like(x))
+
+
+def _norm(X: Array) -> Array:
+    xp = namespace(X)
+    norm = xp.sqrt(xp.sum(X * X, axis=-1, keepdims=True))
+    return xp.where(norm > 0, norm, xp.ones_like(norm))

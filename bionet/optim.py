@@ -1,0 +1,102 @@
+"""First-order optimisers and learning-rate schedules.
+
+An optimiser changes a list of parameter arrays in place, so its caller hands it arrays of its
+own. All state lives where the parameters live; nothing is copied to the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from bionet.backend import Array, namespace, require_number
+
+Schedule = float | Sequence[tuple[int, float]]
+
+
+def rates_of(learning_rate: Schedule, n_epochs: int) -> list[float]:
+    """Return the rate of each epoch.
+
+    Parameters
+    ----------
+    learning_rate : float, or sequence of (epochs, rate)
+        A constant rate, or the rates of successive stretches of epochs.
+    n_epochs : int
+        Number of epochs, at least 1; a sequence must add up to it.
+
+    Raises
+    ------
+    ValueError
+        If a rate is negative or not finite, or the stretches do not add up to `n_epochs`.
+    """
+    if isinstance(n_epochs, bool) or int(n_epochs) != n_epochs or n_epochs < 1:
+        raise ValueError(f"n_epochs must be an integer of at least 1, got {n_epochs!r}")
+    if isinstance(learning_rate, Sequence):
+        rates = [require_number("rate", r, 0.0) for count, r in learning_rate for _ in range(count)]
+        if len(rates) != n_epochs:
+            raise ValueError(
+                f"the schedule {tuple(learning_rate)!r} has {len(rates)} epochs, but n_epochs is {n_epochs}"
+            )
+        return rates
+    return [require_number("learning_rate", learning_rate, 0.0)] * int(n_epochs)
+
+
+class SGD:
+    """Stochastic gradient descent: ``parameter -= rate * gradient``."""
+
+    def step(self, parameters: list[Array], gradients: list[Array], rate: float) -> None:
+        """Change `parameters` in place."""
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter -= rate * gradient
+
+
+class Adam:
+    """Adam (Kingma & Ba, 2015).
+
+    Parameters
+    ----------
+    beta1, beta2 : float
+        Decay rates of the running means of the gradient and of its square.
+    epsilon : float
+        Added to the root of the second.
+    """
+
+    def __init__(self, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8) -> None:
+        self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
+        self._steps = 0
+        self._means: list[Array] = []
+        self._squares: list[Array] = []
+
+    def step(self, parameters: list[Array], gradients: list[Array], rate: float) -> None:
+        """Change `parameters` in place."""
+        if not self._means:
+            xp = namespace(*parameters)
+            self._means = [xp.zeros_like(parameter) for parameter in parameters]
+            self._squares = [xp.zeros_like(parameter) for parameter in parameters]
+        self._steps += 1
+        scale = rate / (1.0 - self.beta1**self._steps)
+        unbias = (1.0 - self.beta2**self._steps) ** 0.5
+        for parameter, gradient, mean, square in zip(
+            parameters, gradients, self._means, self._squares, strict=True
+        ):
+            xp = namespace(parameter)
+            mean *= self.beta1
+            mean += (1.0 - self.beta1) * gradient
+            square *= self.beta2
+            square += (1.0 - self.beta2) * (gradient * gradient)
+            parameter -= scale * mean / (xp.sqrt(square) / unbias + self.epsilon)
+
+
+def optimizer(name: Any) -> SGD | Adam:
+    """Return a new optimiser: ``"sgd"`` or ``"adam"``.
+
+    Raises
+    ------
+    ValueError
+        For another name.
+    """
+    if name == "sgd":
+        return SGD()
+    if name == "adam":
+        return Adam()
+    raise ValueError(f"optimizer must be 'adam' or 'sgd', got {name!r}")

@@ -1,0 +1,144 @@
+"""Save and load trained estimators without pickle: one ``.npz`` with a JSON header."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import bionet
+from bionet.backend import to_host
+from bionet.mlp import BackpropClassifier
+from bionet.readout import PowerReadout
+from bionet.units import CompetingUnits, RankedUnits
+
+_KINDS = {c.__name__: c for c in (CompetingUnits, RankedUnits, PowerReadout, BackpropClassifier)}
+_FORMAT = 1
+_ARRAYS = {
+    "CompetingUnits": ("components_", "wins_", "last_win_"),
+    "RankedUnits": ("components_", "wins_"),
+    "PowerReadout": ("components_", "coef_", "intercept_", "classes_"),
+    "BackpropClassifier": ("coefs_", "intercepts_", "classes_"),
+}
+_VALUES = ("n_features_in_", "n_silent_", "loss_history_", "n_iter_")
+
+
+def save(estimator: Any, path: str | Path, dtype: str | None = None) -> Path:
+    """Write a fitted estimator to `path` (``.npz``), atomically.
+
+    Parameters
+    ----------
+    estimator : CompetingUnits, RankedUnits, PowerReadout or BackpropClassifier
+        Fitted. A readout is stored with its rows; its units come back as those rows.
+    path : path
+        File to write; ``.npz`` is added if missing.
+    dtype : {"float16", "float32", "float64"}, optional
+        Store floating arrays in this precision (they load in their original one).
+
+    Returns
+    -------
+    pathlib.Path
+        The file written.
+
+    Raises
+    ------
+    TypeError
+        For another kind of estimator.
+    ValueError
+        If it is not fitted.
+    """
+    kind = type(estimator).__name__
+    if kind not in _KINDS:
+        raise TypeError(f"cannot save {kind}; expected one of {', '.join(sorted(_KINDS))}")
+    if not hasattr(estimator, "n_features_in_"):
+        raise ValueError(f"this {kind} is not fitted yet; call fit before saving it")
+    arrays: dict[str, np.ndarray] = {}
+    kinds: dict[str, str] = {}
+    for name in _ARRAYS[kind]:
+        value = getattr(estimator, name)
+        if value is None:
+            continue
+        parts = {f"{name}{i}": a for i, a in enumerate(value)} if isinstance(value, list) else {name: value}
+        for key, part in parts.items():
+            host = to_host(part)
+            kinds[key] = host.dtype.str
+            arrays[key] = host.astype(dtype) if dtype and host.dtype.kind == "f" else host
+    if any(a.dtype.hasobject for a in arrays.values()):
+        raise ValueError(
+            "classes_ of Python objects cannot be stored without pickle; use strings or integers"
+        )
+    header = {
+        "format": _FORMAT,
+        "bionet": bionet.__version__,
+        "kind": kind,
+        "params": _jsonable(estimator.get_params(deep=False)),
+        "values": {n: getattr(estimator, n) for n in _VALUES if hasattr(estimator, n)},
+        "dtypes": kinds,
+    }
+    path = Path(path)
+    path = path if path.suffix == ".npz" else path.with_name(path.name + ".npz")
+    partial = path.with_name(path.name + ".part")
+    with open(partial, "wb") as file:
+        np.savez_compressed(file, allow_pickle=False, header=np.array(json.dumps(header)), **arrays)
+    partial.replace(path)
+    return path
+
+
+def load(path: str | Path) -> Any:
+    """Read an estimator written by :func:`save`.
+
+    Raises
+    ------
+    ValueError
+        If the file is not such a file, or is damaged.
+    """
+    path = Path(path)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            header = json.loads(str(file["header"]))
+            arrays = {name: file[name] for name in file.files if name != "header"}
+        kind, params = header["kind"], header["params"]
+        cls = _KINDS[kind]
+        arrays = {name: a.astype(header["dtypes"][name]) for name, a in arrays.items()}
+    except FileNotFoundError:
+        raise
+    except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError) as error:
+        raise ValueError(
+            f"{path} is not an estimator saved by bionet, or is damaged ({error}); train and save it again"
+        ) from error
+    if header["format"] > _FORMAT:
+        raise ValueError(f"{path} was written by a newer bionet ({header['bionet']}); update this one")
+    if kind == "PowerReadout":
+        params["units"] = arrays.get("components_")
+    if isinstance(params.get("learning_rate"), list):
+        params["learning_rate"] = tuple(map(tuple, params["learning_rate"]))
+    if isinstance(params.get("hidden"), list):
+        params["hidden"] = tuple(params["hidden"])
+    estimator = cls(**params)
+    for name in _ARRAYS[kind]:
+        if name in ("coefs_", "intercepts_"):
+            count = sum(key.startswith(name) for key in arrays)
+            setattr(estimator, name, [arrays[f"{name}{i}"] for i in range(count)])
+        else:
+            setattr(estimator, name, arrays.get(name))
+    if kind == "PowerReadout":
+        estimator.units_ = None
+    for name, value in header["values"].items():
+        setattr(estimator, name, value)
+    return estimator
+
+
+def _jsonable(params: dict[str, Any]) -> dict[str, Any]:
+    """Keep what JSON can hold; estimators, arrays and generators are left to their defaults."""
+    kept = {}
+    for name, value in params.items():
+        value = value.item() if isinstance(value, np.generic) else value
+        try:
+            json.dumps(value)
+        except TypeError:
+            continue
+        kept[name] = value
+    return kept

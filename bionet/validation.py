@@ -1,0 +1,96 @@
+"""What every estimator asks of its input, on whichever device it lives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import array_api_compat
+import numpy as np
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d, validate_data
+
+from bionet.backend import Array, indices_like, is_numpy, namespace, require_finite, to_host
+
+
+def images(estimator: Any, X: Any, *, reset: bool) -> Array:
+    """Return `X` as float32 or float64 ``(samples, features)``, checked as scikit-learn does.
+
+    Raises
+    ------
+    ValueError
+        For a wrong shape, NaN or infinity, or another number of features than in ``fit``.
+    """
+    if is_numpy(X) or not array_api_compat.is_array_api_obj(X):
+        return validate_data(estimator, X, reset=reset, dtype=[np.float64, np.float32])
+    xp = namespace(X)
+    if X.ndim != 2 or 0 in X.shape:
+        raise ValueError(f"expected images of shape (samples, features), got {X.shape}")
+    if not xp.isdtype(X.dtype, "real floating"):
+        X = xp.astype(X, xp.float64)
+    require_finite("X", X)
+    if reset:
+        estimator.n_features_in_ = X.shape[1]
+    elif X.shape[1] != estimator.n_features_in_:
+        raise ValueError(
+            f"X has {X.shape[1]} features, but {type(estimator).__name__} is expecting "
+            f"{estimator.n_features_in_} features as input"
+        )
+    return X
+
+
+def fitted_images(estimator: Any, X: Any) -> Array:
+    """Return checked `X` for a fitted `estimator`, in the dtype of what it learned."""
+    check_is_fitted(estimator)
+    return images(estimator, X, reset=False)
+
+
+def labels(estimator: Any, X: Array, y: Any, *, classes: Any = None, reset: bool) -> Array:
+    """Return class indices ``(samples,)`` beside `X`, and set ``estimator.classes_``.
+
+    Raises
+    ------
+    ValueError
+        If `y` has another length than `X`, is not a classification target, or holds a label that
+        is not among the classes.
+    """
+    if y is None:
+        raise ValueError(f"{type(estimator).__name__} requires y to be passed, but the target y is None")
+    host = column_or_1d(to_host(y) if array_api_compat.is_array_api_obj(y) else y, warn=True)
+    if host.dtype.kind in "fc":
+        check_array(host.reshape(-1, 1), input_name="y")
+    check_classification_targets(host)
+    if host.shape[0] != X.shape[0]:
+        raise ValueError(
+            f"Found input variables with inconsistent numbers of samples: [{X.shape[0]}, {host.shape[0]}]"
+        )
+    if reset:
+        estimator.classes_ = np.unique(host if classes is None else np.asarray(classes))
+    index = np.searchsorted(estimator.classes_, host)
+    index = np.minimum(index, len(estimator.classes_) - 1)
+    strange = estimator.classes_[index] != host
+    if strange.any():
+        raise ValueError(
+            f"label {host[strange][0]!r} at index {int(np.argmax(strange))} is not one of the classes "
+            f"{estimator.classes_.tolist()}"
+        )
+    return indices_like(index, X)
+
+
+def integer(name: str, value: Any, low: int = 1) -> int:
+    """Return `value` as an int of at least `low`.
+
+    Raises
+    ------
+    ValueError
+        Otherwise.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
+        raise ValueError(f"{name} must be an integer of at least {low}, got {value!r}")
+    return int(value)
+
+
+def choice(name: str, value: Any, options: tuple[str, ...]) -> str:
+    """Return `value` if it is one of `options`, else raise ``ValueError``."""
+    if not isinstance(value, str) or value not in options:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {value!r}")
+    return value
