@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -60,3 +61,73 @@ def data_fetch(names: Names = None) -> None:
                 typer.echo(f"{name:<8} fetched   {path}")
             if not fetched:
                 typer.echo(f"{name:<8} complete")
+
+
+@app.command("list")
+def list_runs() -> None:
+    """List the recorded runs and whether each has been recorded."""
+    from bionet import experiments
+
+    for name, (_, text) in experiments.RUNS.items():
+        try:
+            experiments.record(name)
+            state = "recorded"
+        except FileNotFoundError:
+            state = "missing"
+        typer.echo(f"{name:<8} {state:<9} {text}")
+
+
+@app.command()
+def reproduce(
+    name: Annotated[str, typer.Argument(help="Which run; see `bionet list`.")],
+    seeds: Annotated[int, typer.Option(min=2, help="Seeds of every supervised net.")] = 5,
+) -> None:
+    """Run one experiment on the real data and write results/NAME.json."""
+    from bionet import experiments
+
+    if name not in experiments.RUNS:
+        typer.echo(f"bionet: no run called {name!r}; there are {', '.join(experiments.RUNS)}", err=True)
+        raise typer.Exit(2)
+    with clear_failure(data.DataUnavailable, data.DataCorrupt):
+        record = experiments.RUNS[name][0](seeds=seeds)
+    path = experiments.write(name, record)
+    rows = [("", "the talk", "here"), *experiments.compare_talk(record)]
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    for row in rows:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    typer.echo(f"written to {path}")
+
+
+@app.command()
+def demo(
+    picture: Annotated[Path, typer.Option(help="Where to save the feature maps.")] = Path("bionet-demo.png"),
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the whole run.")] = 0,
+) -> None:
+    """Learn from the embedded digits: print the test accuracy, save a picture of the features."""
+    import matplotlib as mpl
+    from bionet import plot
+    from bionet.readout import PowerReadout
+    from bionet.units import RankedUnits
+
+    mpl.use("Agg")
+    train, test = data.load("digits"), data.load("digits", split="test")
+    net = PowerReadout(
+        RankedUnits(100, k=2, delta=0.2, n_epochs=60, batch_size=50, random_state=seed, verbose=True),
+        n=3.0,
+        loss="cross_entropy",
+        learning_rate=5e-3,
+        n_epochs=100,
+        random_state=seed,
+        verbose=True,
+    ).fit(train.images, train.labels)
+    plot.style()
+    ax = plot.feature_maps(net.components_, train.shape, title="What 100 units learned from 1437 digits")
+    ax.figure.savefig(picture, dpi=150)
+    typer.echo(
+        f"test accuracy {100 * net.score(test.images, test.labels):.1f} % on {len(test.labels)} digits"
+    )
+    typer.echo(f"feature maps saved to {picture}")
+
+
+if __name__ == "__main__":
+    app()

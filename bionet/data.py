@@ -58,6 +58,7 @@ NAMES = tuple(IMAGE_SHAPE)
 
 _TITLES = {"mnist": "MNIST", "cifar10": "CIFAR-10", "digits": "scikit-learn's handwritten digits"}
 _SPLITS = ("train", "test")
+_ABSENT = (FileNotFoundError, NotADirectoryError)
 _DIGITS = tuple("0123456789")
 _CLASSES = {
     "mnist": _DIGITS,
@@ -160,7 +161,7 @@ def fetch(name: str) -> list[Path]:
     for remote in _archives.REGISTRY[name]:
         try:
             _contents(folder, remote)
-        except (FileNotFoundError, DataCorrupt):
+        except (*_ABSENT, DataCorrupt):
             target = folder / remote.name
             if _offline():
                 raise DataUnavailable(_missing(name, "BIONET_OFFLINE forbids downloads")) from None
@@ -193,7 +194,7 @@ def status(name: str) -> DataStatus:
     try:
         for remote in _archives.REGISTRY[name]:
             _contents(folder, remote)
-    except FileNotFoundError:
+    except _ABSENT:
         return DataStatus(name, "missing", str(folder), f"run `bionet data fetch {name}`")
     except DataCorrupt as error:
         return DataStatus(name, "damaged", str(folder), _damaged(name, error))
@@ -207,7 +208,7 @@ def _read(name: str, split: str) -> tuple[NDArray[np.float32], NDArray[np.int64]
     try:
         try:
             return _decode(name, folder, remotes, split)
-        except FileNotFoundError as error:
+        except _ABSENT as error:
             if _explicit_folder() is not None:
                 raise DataUnavailable(
                     _missing(name, f"BIONET_DATA is set, and {error.filename or folder} is not there")
