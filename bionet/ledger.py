@@ -30,7 +30,6 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +50,7 @@ __all__ = [
     "Verdict",
     "check",
     "claims",
+    "claims_file",
     "errata",
     "load",
     "measured",
@@ -411,11 +411,7 @@ def load(path: str | Path | None = None) -> tuple[dict[str, Claim], tuple[Erratu
     ValueError
         If an entry is malformed, naming the entry and what is wrong with it.
     """
-    if path is None:
-        text = resources.files("bionet").joinpath("claims.toml").read_text("utf-8")
-    else:
-        text = Path(path).read_text("utf-8")
-    content = tomllib.loads(text)
+    content = tomllib.loads(Path(path or claims_file()).read_text("utf-8"))
     if unknown := content.keys() - {"claim", "erratum"}:
         raise ValueError(f"unknown tables in the claims file: {sorted(unknown)}")
     found: dict[str, Claim] = {}
@@ -444,6 +440,11 @@ def claims() -> Mapping[str, Claim]:
 def errata() -> tuple[Erratum, ...]:
     """Every erratum of the talk, by number."""
     return _package()[1]
+
+
+def claims_file() -> Path:
+    """The claims file that comes with the package."""
+    return Path(__file__).with_name("claims.toml")
 
 
 def results_folder() -> Path:
