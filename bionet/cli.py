@@ -105,6 +105,7 @@ def demo(
 ) -> None:
     """Learn from the embedded digits: print the test accuracy, save a picture of the features."""
     import matplotlib as mpl
+
     from bionet import plot
     from bionet.readout import PowerReadout
     from bionet.units import RankedUnits
