@@ -145,16 +145,27 @@ class LedgerDirective(SphinxDirective):
 
     def render(self, verdicts: list[ledger.Verdict]) -> list[nodes.Node]:
         chapters = dict.fromkeys(row.claim.chapter for row in verdicts)
-        return [self.table(name, [row for row in verdicts if row.claim.chapter == name]) for name in chapters]
+        tables = [self.table([row for row in verdicts if row.claim.chapter == name]) for name in chapters]
+        if "chapter" in self.options:
+            return [*tables]
+        prefix = "-".join(["ledger", *self.options.values()])
+        return [
+            nodes.section(
+                "",
+                nodes.title("", f"Chapter {int(name[:2])}: {ledger.CHAPTERS[name]}"),
+                table,
+                ids=[f"{prefix}-{name}"],
+            )
+            for name, table in zip(chapters, tables, strict=True)
+        ]
 
-    def table(self, chapter: str, verdicts: list[ledger.Verdict]) -> nodes.table:
+    def table(self, verdicts: list[ledger.Verdict]) -> nodes.table:
         group = nodes.tgroup("", cols=4)
         group += [nodes.colspec(colwidth=width) for width in (28, 19, 36, 17)]
         heads = ("Claim", "The source says", "Measured here", "Verdict")
         group += nodes.thead("", row(nodes.paragraph("", head) for head in heads))
         group += nodes.tbody("", *(self.row(verdict) for verdict in verdicts))
-        title = nodes.title("", f"Chapter {int(chapter[:2])}: {ledger.CHAPTERS[chapter]}")
-        table = nodes.table("", title, group, classes=["ledger"])
+        table = nodes.table("", group, classes=["ledger"])
         self.set_source_info(table)
         return table
 
@@ -162,9 +173,13 @@ class LedgerDirective(SphinxDirective):
         claim = verdict.claim
         link = link_to_cell(self.env.docname, claim.label, typeset(claim.statement))
         place = claim.place if self.options.get("source") else f"{SOURCES[claim.source]}, {claim.place}"
-        measured = [paragraph(unbroken(verdict.measured_text), "ledger-value")] if claim.is_measured else []
         if claim.is_measured:
-            measured.append(paragraph(claim.quantity, "ledger-quantity"))
+            measured = [
+                paragraph(unbroken(verdict.measured_text), "ledger-value"),
+                paragraph(claim.quantity, "ledger-quantity"),
+            ]
+        else:
+            measured = [paragraph(verdict.measured_text, "ledger-quantity")]
         if finding := claim.tell(verdict.measurement):
             measured.append(paragraph(finding, "ledger-finding"))
         return nodes.row(
@@ -195,8 +210,8 @@ class Errata(SphinxDirective):
         return [self.section(erratum, verdicts) for erratum in ledger.errata()]
 
     def section(self, erratum: ledger.Erratum, verdicts: dict[str, ledger.Verdict]) -> nodes.section:
-        heading = f"{erratum.number}. {erratum.title}"
-        section = nodes.section("", nodes.title("", heading), ids=[f"row-{erratum.number}"], names=[])
+        title = nodes.title("", "", *typeset(f"{erratum.number}. {erratum.title}"))
+        section = nodes.section("", title, ids=[f"row-{erratum.number}"])
         shown = link_to_cell(self.env.docname, erratum.label, typeset(erratum.shown))
         chapter = nodes.Text(f" (chapter {int(erratum.chapter[:2])})")
         rows: list[tuple[str, list[nodes.Node]]] = [
@@ -301,6 +316,14 @@ class RecordRole(LedgerRole):
         return [nodes.Text(text)], []
 
 
+def name_citations(
+    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: nodes.document | None
+) -> None:
+    """Give the entries of a list of references a role that browsers still know."""
+    if "body" in context:
+        context["body"] = context["body"].replace('role="doc-biblioentry"', 'role="listitem"')
+
+
 def entry(*content: nodes.Node) -> nodes.entry:
     return nodes.entry("", *content)
 
@@ -324,4 +347,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_role("record", RecordRole())
     app.add_css_file("ledger.css")
     app.connect("missing-reference", resolve_cell)
+    app.connect("html-page-context", name_citations)
     return {"version": "0.1", "parallel_read_safe": True, "parallel_write_safe": True}
