@@ -31,9 +31,9 @@ class ImageSet:
     labels: NDArray[np.int64] = field(repr=False)
     """Class of each image, shape (samples,); of shape (0,) where there are no labels."""
     shape: tuple[int, ...]
-    """Shape of one image: (rows, columns) or (3, rows, columns)."""
+    """Shape of one image, (rows, columns) or (3, rows, columns)."""
     name: str
-    """What was asked for: "mnist", "cifar10", "digits", or the name given to your own."""
+    """What was asked for, that is "mnist", "cifar10", "digits", or the name given to your own."""
     split: str
     """"train", "test", or "all" for your own images."""
     stand_in: bool

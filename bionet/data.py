@@ -51,7 +51,7 @@ IMAGE_SHAPE: dict[str, tuple[int, ...]] = {
     "cifar10": (3, 32, 32),
     "digits": (28, 28),
 }
-"""Shape of one image of each data set: (rows, columns) or (3, rows, columns)."""
+"""Shape of one image of each data set, (rows, columns) or (3, rows, columns)."""
 
 NAMES = tuple(IMAGE_SHAPE)
 """The data sets that :func:`load` knows."""
@@ -80,7 +80,7 @@ class DataStatus:
     name: str
     """A name that :func:`load` knows."""
     state: Literal["ready", "missing", "damaged", "embedded"]
-    """"ready": verified; "embedded": comes with scikit-learn."""
+    """A verified set is "ready", one that comes with scikit-learn is "embedded"."""
     where: str
     """The folder that was looked into."""
     detail: str
