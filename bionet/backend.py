@@ -8,6 +8,7 @@ drawn on the host, so the library that computes cannot change a result.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -99,6 +100,12 @@ def to_host(array: Array) -> np.ndarray:
             cpu = xp.__array_namespace_info__().default_device()
             return np.asarray(array_api_compat.to_device(array, cpu))
     return np.asarray(array)
+
+
+def blocks(count: int, size: int) -> Iterator[slice]:
+    """Cut ``range(count)`` into slices of at most `size`, none of them out of bounds."""
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))
 
 
 def is_numpy(array: Array) -> bool:

@@ -12,6 +12,7 @@ from bionet import losses, validation
 from bionet.backend import (
     Array,
     asarray_like,
+    blocks,
     generators,
     indices_like,
     namespace,
@@ -63,8 +64,8 @@ class GradientClassifier(ClassifierMixin, BaseEstimator):
         for epoch in tqdm(range(len(rates)), desc="epochs", disable=not self.verbose):
             order = indices_like(order_rng.permutation(X.shape[0]), X)
             total = xp.zeros_like(X[0, 0])
-            for start in range(0, X.shape[0], size):
-                chosen = order[start : start + size]
+            for block in blocks(X.shape[0], size):
+                chosen = order[block]
                 batch = xp.take(inputs, chosen, axis=0)
                 total = total + self._step(batch, xp.take(index, chosen, axis=0), rates[epoch])
             self._record(float(total) / X.shape[0])
@@ -105,7 +106,7 @@ class GradientClassifier(ClassifierMixin, BaseEstimator):
         """Return the logits of images `X`, shape (samples, classes)."""
         X = validation.fitted_images(self, X)
         xp = namespace(X)
-        parts = [self._logits(X[i : i + _BLOCK, :]) for i in range(0, X.shape[0], _BLOCK)]
+        parts = [self._logits(X[block, :]) for block in blocks(X.shape[0], _BLOCK)]
         return xp.concat(parts)
 
     def decision_function(self, X: Any) -> Array:
@@ -153,11 +154,10 @@ class GradientClassifier(ClassifierMixin, BaseEstimator):
             )
         xp = namespace(X)
         parts = []
-        for i in range(0, X.shape[0], _BLOCK):
-            block = X[i : i + _BLOCK, :]
-            parts.append(
-                self._pixels(block, self._forward(self._prepare(block))[1], weights[i : i + _BLOCK, :])
-            )
+        for block in blocks(X.shape[0], _BLOCK):
+            part = X[block, :]
+            cache = self._forward(self._prepare(part))[1]
+            parts.append(self._pixels(part, cache, weights[block, :]))
         return xp.concat(parts)
 
     def loss_gradient(self, X: Any, y: Any, loss: str = "cross_entropy") -> tuple[Array, Array]:
@@ -182,13 +182,13 @@ class GradientClassifier(ClassifierMixin, BaseEstimator):
         index = validation.labels(self, X, y, reset=False)
         xp = namespace(X)
         values, gradients = [], []
-        for i in range(0, X.shape[0], _BLOCK):
-            block, target = X[i : i + _BLOCK, :], index[i : i + _BLOCK]
-            S, cache = self._forward(self._prepare(block))
+        for block in blocks(X.shape[0], _BLOCK):
+            part, target = X[block, :], index[block]
+            S, cache = self._forward(self._prepare(part))
             function = self._loss if loss == "trained" else losses.ATTACKS[loss]
             value, dS = function(S, target)
             values.append(value)
-            gradients.append(self._pixels(block, cache, dS))
+            gradients.append(self._pixels(part, cache, dS))
         return xp.concat(values), xp.concat(gradients)
 
     def _loss(self, S: Array, index: Array) -> tuple[Array, Array]:
@@ -233,7 +233,7 @@ class GradientClassifier(ClassifierMixin, BaseEstimator):
         self.loss_history_.append(loss)
 
     def _prepare_all(self, X: Array) -> Array:
-        parts = [self._prepare(X[i : i + _BLOCK, :]) for i in range(0, X.shape[0], _BLOCK)]
+        parts = [self._prepare(X[block, :]) for block in blocks(X.shape[0], _BLOCK)]
         return namespace(X).concat(parts) if len(parts) > 1 else parts[0]
 
     def _logits(self, X: Array) -> Array:

@@ -80,7 +80,7 @@ def list_runs() -> None:
 @app.command()
 def reproduce(
     name: Annotated[str, typer.Argument(help="Which run; see `bionet list`.")],
-    seeds: Annotated[int, typer.Option(min=2, help="Seeds of every supervised net.")] = 5,
+    seeds: Annotated[int, typer.Option(min=2, help="Seeds of every supervised net.")] = 10,
 ) -> None:
     """Run one experiment on the real data and write results/NAME.json."""
     from bionet import experiments

@@ -80,15 +80,18 @@ def simulate(
     ArithmeticError
         If the trajectory leaves the floating-point range: `dt` is too long.
     """
-    xp, currents, h = floating(currents, currents * 0.0 if h0 is None else h0)
+    xp, currents = floating(currents)
     w_inh = require_number("w_inh", w_inh, 0.0)
     tau = require_number("tau", tau, 0.0, open_low=True)
     dt = require_number("dt", dt, 0.0, open_low=True)
     t_max = require_number("t_max", t_max, 0.0)
     require_finite("currents", currents)
-    require_finite("h0", h)
+    h = xp.zeros_like(currents)
+    if h0 is not None:
+        _, h0, _ = floating(h0, currents)
+        require_finite("h0", h0)
+        h = h + h0
     steps = round(t_max / dt)
-    h = h + currents * 0.0  # broadcast the start over all images
     trajectory = [h]
     for _ in range(steps):
         h = h + (dt / tau) * _velocity(xp, h, currents, w_inh)

@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 
 import bionet
 from bionet import data, dynamics, plasticity
+from bionet.features import unit_norm
 from bionet.ledger import results_folder
 from bionet.mlp import BackpropClassifier
 from bionet.readout import PowerReadout
@@ -244,13 +245,13 @@ def record(name: str) -> dict[str, Any]:
         ) from None
 
 
-def reproduce_talk(seeds: int = 5, progress: bool = True) -> dict[str, Any]:
+def reproduce_talk(seeds: int = 10, progress: bool = True) -> dict[str, Any]:
     """Run the whole talk on MNIST, its own scheme and the exact one, and the controls.
 
     Parameters
     ----------
     seeds : int
-        Seeds of every supervised net (the back-propagation net has twice as many).
+        Seeds of every supervised net.
     progress : bool
         Show progress bars.
 
@@ -299,7 +300,7 @@ def reproduce_talk(seeds: int = 5, progress: bool = True) -> dict[str, Any]:
         "random_rows": lambda s: talk_readout(random_rows(s), random_state=s),
         "no_hidden_layer": lambda s: talk_readout(None, random_state=s),
         "training_images": lambda s: talk_readout(
-            train.images[np.random.default_rng([s, 2]).choice(len(train.images), TALK.n_hidden)],
+            unit_norm(images[np.random.default_rng([s, 2]).choice(len(images), TALK.n_hidden)]),
             random_state=s,
         ),
         "start_untrained": lambda s: talk_readout(start.astype(np.float32), random_state=s),
@@ -307,7 +308,7 @@ def reproduce_talk(seeds: int = 5, progress: bool = True) -> dict[str, Any]:
         "no_hidden_no_sigmoid": lambda s: talk_readout(None, random_state=s, **plain),
     }
     supervised = {name: accuracies(make, seeds, name) for name, make in nets.items()}
-    backprop = accuracies(lambda s: talk_backprop(random_state=s), 2 * seeds, "back-propagation")
+    backprop = accuracies(lambda s: talk_backprop(random_state=s), seeds, "back-propagation")
     sweep: dict[str, dict[str, float] | None] = {}
     for delta in (0.01, 0.02, 0.024, 0.025, 0.03, 0.1, 0.4):
         try:

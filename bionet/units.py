@@ -17,6 +17,7 @@ from bionet import dynamics, plasticity, ranking
 from bionet.backend import (
     Array,
     asarray_like,
+    blocks,
     generators,
     indices_like,
     is_numpy,
@@ -273,9 +274,8 @@ class CompetingUnits(_Units):
         if self.normalize:
             X = unit_norm(X)
         learn = self._learn_rows if is_numpy(X) else self._learn_dense
-        blocks = range(0, len(order), _BLOCK)
-        for start in tqdm(blocks, desc=label, disable=not self.verbose, unit="block"):
-            part = slice(start, start + _BLOCK)
+        parts = list(blocks(len(order), _BLOCK))
+        for part in tqdm(parts, desc=label, disable=not self.verbose, unit="block"):
             learn(X, order[part], durations[part], w_inh)
 
     def _activation(self, xp: Any, currents: Array, w_inh: float) -> Array:
@@ -480,8 +480,8 @@ class RankedUnits(_Units):
         p, k, delta = float(self.p), int(self.k), float(self.delta)
         wins = xp.zeros_like(W[:, 0])
         order = indices_like(order, X)
-        for start in range(0, X.shape[0], size):
-            batch = xp.take(X, order[start : start + size], axis=0)
+        for block in blocks(X.shape[0], size):
+            batch = xp.take(X, order[block], axis=0)
             W, g = ranking.ranked_step_unchecked(xp, W, batch, p, k, delta, rate)
             wins = wins + xp.sum(xp.astype(g > 0, W.dtype), axis=0)
         if not bool(xp.all(xp.isfinite(W))):

@@ -1,0 +1,302 @@
+"""The readout and the baseline: gradients, losses, training loops, on host and device."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from backends import MAKERS, host
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
+
+from bionet import losses
+from bionet.backend import generators
+from bionet.mlp import BackpropClassifier
+from bionet.optim import SGD, Adam, rates_of
+from bionet.readout import PowerReadout
+from bionet.units import RankedUnits
+
+RNG = np.random.default_rng(0)
+ROWS = RNG.standard_normal((7, 12))
+CLASSIFIERS = {
+    "power": PowerReadout(ROWS, n_epochs=3, random_state=0),
+    "cross-entropy": PowerReadout(ROWS, loss="cross_entropy", fit_intercept=True, n_epochs=3, random_state=0),
+    "talk": PowerReadout(
+        ROWS, n=1.0, rectify=False, unit_norm=False, fit_intercept=True, loss="sigmoid_cross_entropy",
+        optimizer="sgd", n_epochs=3, random_state=0,
+    ),
+    "pixels": PowerReadout(None, n=2.0, n_epochs=3, random_state=0),
+    "relu": BackpropClassifier((8, 6), n_epochs=3, weight_decay=1e-3, random_state=0),
+    "sigmoid": BackpropClassifier(
+        8, activation="sigmoid", loss="sigmoid_cross_entropy", squash_pixels=True, n_epochs=3, random_state=0
+    ),
+    "power-net": BackpropClassifier(
+        8, activation="power", n=3.5, loss="power", unit_norm=True, n_epochs=3, random_state=0
+    ),
+}  # fmt: skip
+every = pytest.mark.parametrize("classifier", CLASSIFIERS.values(), ids=CLASSIFIERS.keys())
+
+
+@pytest.fixture
+def problem():
+    rng = np.random.default_rng(1)
+    X = rng.random((60, 12))
+    return X, np.argmax(X[:, :4], axis=1)
+
+
+def numeric(function, X, step=1e-6):
+    """Central differences of a per-sample function, pixel by pixel."""
+    gradient = np.empty_like(X)
+    for i in range(X.shape[1]):
+        up, down = X.copy(), X.copy()
+        up[:, i] += step
+        down[:, i] -= step
+        gradient[:, i] = (function(up) - function(down)) / (2 * step)
+    return gradient
+
+
+@every
+@pytest.mark.parametrize("loss", ["cross_entropy", "margin", "dlr", "trained"])
+def test_loss_gradients_reach_the_pixels(problem, classifier, loss):
+    X, y = problem
+    model = clone(classifier).fit(X, y)
+    value, gradient = model.loss_gradient(X, y, loss)
+    assert value.shape == y.shape
+    expected = numeric(lambda Z: model.loss_gradient(Z, y, loss)[0], X)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-7)
+
+
+@every
+def test_logit_gradients_reach_the_pixels(problem, classifier):
+    X, y = problem
+    model = clone(classifier).fit(X, y)
+    weights = np.random.default_rng(2).standard_normal((len(X), 4))
+    expected = numeric(lambda Z: np.sum(weights * model.logits(Z), axis=1), X)
+    np.testing.assert_allclose(model.input_gradient(X, weights), expected, rtol=1e-4, atol=1e-7)
+
+
+@every
+def test_parameter_gradients_are_those_of_the_loss(problem, classifier):
+    """Every trained array, entry by entry, against central differences of the mean loss."""
+    X, y = problem
+    model = clone(classifier).fit(X, y)
+    model.weight_decay = 0.0
+
+    def mean_loss():
+        return model.loss_gradient(X, y, "trained")[0].mean()
+
+    S, cache = model._forward(model._prepare(X))
+    gradients = model._backward(cache, model._loss(S, y)[1] / len(X))
+    for parameter, gradient in zip(model._parameters(), gradients, strict=True):
+        for index in list(np.ndindex(parameter.shape))[:: max(1, parameter.size // 20)]:
+            kept = parameter[index]
+            parameter[index] = kept + 1e-6
+            up = mean_loss()
+            parameter[index] = kept - 1e-6
+            down = mean_loss()
+            parameter[index] = kept
+            assert gradient[index] == pytest.approx((up - down) / 2e-6, rel=1e-3, abs=1e-8)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        losses.cross_entropy,
+        losses.sigmoid_cross_entropy,
+        losses.margin,
+        losses.dlr,
+        lambda S, y: losses.power(S, y, m=6.0, beta=0.5),
+        lambda S, y: losses.power(S, y, m=1.5, beta=0.5),
+    ],
+)
+def test_losses_and_their_gradients(function):
+    rng = np.random.default_rng(3)
+    S, y = rng.standard_normal((20, 5)), rng.integers(0, 5, 20)
+    np.testing.assert_allclose(
+        function(S, y)[1], numeric(lambda Z: function(Z, y)[0], S), rtol=1e-4, atol=1e-8
+    )
+
+
+def test_cross_entropy_of_a_sigmoid_has_a_floor():
+    """Ten classes: it cannot fall below log(1 + 9/e) = 1.461, the talk's loss curve ends above it."""
+    S = np.full((1, 10), -1e4)
+    S[0, 3] = 1e4
+    floor = losses.sigmoid_cross_entropy(S, np.array([3]))[0][0]
+    assert floor == pytest.approx(np.log(1 + 9 / np.e)) == pytest.approx(1.4612, abs=1e-4)
+
+
+def test_the_margin_is_positive_exactly_where_a_sample_is_misclassified():
+    rng = np.random.default_rng(4)
+    S, y = rng.standard_normal((50, 4)), rng.integers(0, 4, 50)
+    np.testing.assert_array_equal(losses.margin(S, y)[0] > 0, S.argmax(1) != y)
+    np.testing.assert_array_equal(losses.dlr(S, y)[0] > 0, S.argmax(1) != y)
+    np.testing.assert_allclose(losses.dlr(3 * S + 7, y)[0], losses.dlr(S, y)[0])
+
+
+def test_dlr_needs_three_classes():
+    with pytest.raises(ValueError, match="three classes, got 2"):
+        losses.dlr(np.ones((1, 2)), np.array([0]))
+
+
+@every
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_classifiers_are_the_same_on_every_backend(problem, classifier, make, dtype):
+    X, y = problem
+    given = make(X, dtype)
+    expected = clone(classifier).fit(X, y)
+    model = clone(classifier).fit(given, y)
+    atol = 2e-4 if dtype == np.float32 else 1e-9
+    S = model.logits(given)
+    assert type(S) is type(given)
+    assert S.dtype == given.dtype
+    np.testing.assert_allclose(host(S), expected.logits(X), atol=atol)
+    _value, gradient = model.loss_gradient(given, y)
+    assert gradient.dtype == given.dtype
+    np.testing.assert_allclose(host(gradient), expected.loss_gradient(X, y)[1], atol=10 * atol)
+    np.testing.assert_allclose(model.loss_history_, expected.loss_history_, rtol=1e-3)
+    np.testing.assert_array_equal(host(given), X.astype(dtype))
+
+
+@every
+def test_a_loop_of_partial_fit_is_fit(problem, classifier):
+    X, y = problem
+    schedule = ((1, 1e-2), (2, 1e-3))
+    whole = clone(classifier).set_params(learning_rate=schedule, batch_size=25).fit(X, y)
+    parts = clone(classifier).set_params(learning_rate=schedule, batch_size=25)
+    orders = generators(0, 2)[1]
+    for rate in rates_of(schedule, 3):
+        order = orders.permutation(len(X))
+        for start in range(0, len(X), 25):
+            chosen = order[start : start + 25]
+            parts.partial_fit(X[chosen], y[chosen], classes=np.arange(4), learning_rate=rate)
+    np.testing.assert_allclose(parts.logits(X), whole.logits(X), rtol=1e-12)
+
+
+def test_a_linear_readout_reaches_what_logistic_regression_reaches():
+    """No hidden layer, no power: the readout is logistic regression, and has to find its optimum."""
+    X, y = load_digits(return_X_y=True)
+    X, X_test, y, y_test = train_test_split(X / 16, y, random_state=0, stratify=y)
+    model = PowerReadout(
+        None, n=1.0, unit_norm=False, fit_intercept=True, loss="cross_entropy", learning_rate=1e-2,
+        n_epochs=200, random_state=0,
+    ).fit(X, y)  # fmt: skip
+    reference = LogisticRegression(C=1e4, max_iter=5000).fit(X, y)
+    assert model.loss_history_[-1] < 0.05
+    assert model.score(X_test, y_test) >= reference.score(X_test, y_test) - 0.02
+
+
+def test_the_units_may_be_an_estimator_a_frozen_one_rows_or_nothing(problem):
+    X, y = problem
+    units = RankedUnits(5, k=2, n_epochs=2, random_state=0)
+    fitted = clone(units).fit(X)
+    cloned = PowerReadout(units, n_epochs=2, random_state=0).fit(X, y)
+    frozen = PowerReadout(FrozenEstimator(fitted), n_epochs=2, random_state=0).fit(X, y)
+    rows = PowerReadout(fitted.components_, n_epochs=2, random_state=0).fit(X, y)
+    assert not hasattr(units, "components_")
+    np.testing.assert_array_equal(cloned.logits(X), frozen.logits(X))
+    np.testing.assert_array_equal(rows.logits(X), frozen.logits(X))
+    np.testing.assert_array_equal(fitted.components_, frozen.components_)
+
+
+def test_readouts_work_in_a_grid_search_and_cross_validation(problem):
+    X, y = problem
+    model = PowerReadout(RankedUnits(5, k=2, n_epochs=1, random_state=0), n_epochs=5, random_state=0)
+    assert cross_val_score(model, X, y, cv=3).shape == (3,)
+    search = GridSearchCV(model, {"n": [1.0, 3.0], "units__n_hidden": [4, 6]}, cv=2).fit(X, y)
+    assert search.best_params_["n"] in (1.0, 3.0)
+
+
+def test_probabilities_rank_as_the_logits_do(problem):
+    X, y = problem
+    for classifier in CLASSIFIERS.values():
+        model = clone(classifier).fit(X, y)
+        P = model.predict_proba(X)
+        np.testing.assert_allclose(P.sum(axis=1), 1.0)
+        np.testing.assert_array_equal(P.argmax(1), model.logits(X).argmax(1))
+
+
+@pytest.mark.parametrize("optimizer", [SGD(), Adam()], ids=["sgd", "adam"])
+def test_optimisers_walk_downhill_to_the_minimum_of_a_parabola(optimizer):
+    x = np.array([3.0, -2.0])
+    for _ in range(4000):
+        optimizer.step([x], [2 * x], 0.01)
+    np.testing.assert_allclose(x, 0.0, atol=1e-4)
+
+
+def test_the_first_adam_step_is_the_rate_whatever_the_gradient():
+    x = np.zeros(3)
+    Adam().step([x], [np.array([1e-3, 5.0, -100.0])], 0.01)
+    np.testing.assert_allclose(x, [-0.01, -0.01, 0.01], rtol=1e-4)
+
+
+def test_schedules():
+    assert rates_of(0.1, 3) == [0.1] * 3
+    assert rates_of(((2, 0.1), (1, 0.01)), 3) == [0.1, 0.1, 0.01]
+    with pytest.raises(ValueError, match="has 3 epochs, but n_epochs is 5"):
+        rates_of(((2, 0.1), (1, 0.01)), 5)
+    with pytest.raises(ValueError, match="learning_rate"):
+        rates_of(float("nan"), 2)
+
+
+@pytest.mark.parametrize(
+    ("classifier", "match"),
+    [
+        (PowerReadout(n=0.5), "n must lie in"),
+        (PowerReadout(n=2.0, rectify=False), "rectify=False needs n = 1"),
+        (PowerReadout(np.ones((3, 5))), "rows have 5 features, but the images have 12"),
+        (PowerReadout(loss="hinge"), "loss must be one of"),
+        (PowerReadout(beta=0.0), "beta"),
+        (PowerReadout(optimizer="lbfgs"), "optimizer must be"),
+        (PowerReadout(batch_size=0), "batch_size must be an integer of at least 1"),
+        (BackpropClassifier(0), "hidden must be an integer"),
+        (BackpropClassifier(activation="gelu"), "activation must be one of"),
+        (BackpropClassifier(n_epochs=0), "n_epochs"),
+    ],
+)
+def test_parameters_out_of_range_are_refused(problem, classifier, match):
+    with pytest.raises(ValueError, match=match):
+        classifier.fit(*problem)
+
+
+def test_labels_out_of_range_and_wrong_lengths_are_refused(problem):
+    X, y = problem
+    model = PowerReadout(n_epochs=1).fit(X, y)
+    with pytest.raises(ValueError, match=r"label .*9.* at index 0 is not one of the classes \[0, 1, 2, 3\]"):
+        model.loss_gradient(X, np.full(len(X), 9))
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        model.fit(X, y[:-1])
+    with pytest.raises(ValueError, match="logit_weights must have shape"):
+        model.input_gradient(X, np.ones((len(X), 3)))
+    with pytest.raises(ValueError, match="one class"):
+        model.fit(X, np.zeros(len(X)))
+
+
+def test_a_run_that_leaves_the_range_stops_with_advice(problem):
+    X, y = problem
+    model = PowerReadout(
+        1e30 * ROWS, n=12.0, unit_norm=False, loss="cross_entropy", optimizer="sgd", learning_rate=1e30
+    )
+    with np.errstate(all="ignore"), pytest.raises(ArithmeticError, match="unit_norm=True"):
+        model.fit(X, y)
+
+
+@pytest.mark.parametrize("name", ["power", "cross-entropy", "relu", "power-net"])
+def test_pixel_gradients_agree_with_autograd(problem, name):
+    """The same net written in PyTorch, differentiated by it."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    X, y = problem
+    model = clone(CLASSIFIERS[name]).fit(X, y)
+    x = torch.tensor(X, requires_grad=True)
+    v = x / x.norm(dim=1, keepdim=True) if model.unit_norm else x
+    if isinstance(model, PowerReadout):
+        h = torch.relu(v @ torch.tensor(model.components_).T) ** model.n
+        S = h @ torch.tensor(model.coef_).T + torch.tensor(model.intercept_)
+    else:
+        for W, b in zip(model.coefs_, model.intercepts_, strict=True):
+            S = v @ torch.tensor(W).T + torch.tensor(b)
+            v = torch.relu(S) ** (model.n if model.activation == "power" else 1.0)
+    torch.nn.functional.cross_entropy(S, torch.tensor(y), reduction="sum").backward()
+    np.testing.assert_allclose(model.loss_gradient(X, y)[1], x.grad.numpy(), rtol=1e-6, atol=1e-9)

@@ -1,0 +1,187 @@
+"""Eq. 1: the closed form against the ODE, its laws, and the errors that it raises."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from backends import MAKERS, host
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.integrate import solve_ivp
+from scipy.optimize import brentq
+
+from bionet import dynamics
+
+currents_ = arrays(
+    np.float64, st.integers(1, 12), elements=st.floats(-20, 20, allow_nan=False, allow_subnormal=False)
+)
+inhibitions = st.floats(0, 0.99)
+
+
+def scalar_velocity(h, currents, w_inh):
+    """Eq. 1 unit by unit, in plain Python."""
+    return [
+        currents[mu] - w_inh * sum(max(h[nu], 0.0) for nu in range(len(h)) if nu != mu) - h[mu]
+        for mu in range(len(h))
+    ]
+
+
+@given(currents_, inhibitions, st.randoms(use_true_random=False))
+def test_velocity_is_equation_1(currents, w_inh, random):
+    h = np.array([random.uniform(-5, 5) for _ in currents])
+    np.testing.assert_allclose(
+        dynamics.velocity(h, currents, w_inh), scalar_velocity(h, currents, w_inh), atol=1e-12
+    )
+
+
+@settings(max_examples=300)
+@given(currents_, inhibitions)
+def test_the_steady_state_is_stationary(currents, w_inh):
+    """No unit moves, to rounding of the largest current."""
+    h = dynamics.steady_state(currents, w_inh)
+    scale = max(1.0, np.abs(currents).max()) / (1 - w_inh)
+    assert dynamics.residual(h, currents, w_inh) <= 1e-13 * scale * len(currents)
+
+
+@given(currents_, inhibitions)
+def test_the_steady_state_agrees_with_a_root_finder(currents, w_inh):
+    """The summed rate S solves S = sum r(I - wS)/(1 - w), a scalar equation with one root."""
+
+    def excess(S):
+        return S - np.maximum(currents - w_inh * S, 0).sum() / (1 - w_inh)
+
+    high = np.maximum(currents, 0).sum() / (1 - w_inh) + 1.0
+    S = brentq(excess, 0.0, high, xtol=1e-14)
+    drive = currents - w_inh * S
+    expected = np.where(drive > 0, drive / (1 - w_inh), drive)
+    atol = 1e-9 * high / (1 - w_inh)
+    np.testing.assert_allclose(dynamics.steady_state(currents, w_inh), expected, atol=atol)
+
+
+@pytest.mark.parametrize("w_inh", [0.0, 0.3, 0.8])
+def test_the_ode_arrives_at_the_steady_state_from_anywhere(w_inh):
+    """High-order integration to 60 slow time constants, from three starts."""
+    rng = np.random.default_rng(3)
+    currents = rng.normal(size=40) * 3
+    h = dynamics.steady_state(currents, w_inh)
+    for start in (np.zeros(40), rng.normal(size=40) * 10, np.full(40, 5.0)):
+        path = solve_ivp(
+            lambda t, h: dynamics.velocity(h, currents, w_inh),
+            (0, 60 / (1 - w_inh)),
+            start,
+            method="LSODA",
+            rtol=1e-10,
+            atol=1e-12,
+        )
+        np.testing.assert_allclose(path.y[:, -1], h, atol=1e-8)
+
+
+def test_euler_converges_with_order_one():
+    rng = np.random.default_rng(0)
+    currents = rng.normal(size=20) + 1
+    exact = solve_ivp(
+        lambda t, h: dynamics.velocity(h, currents, 0.6), (0, 1), np.zeros(20), rtol=1e-12, atol=1e-13
+    ).y[:, -1]
+    steps = np.array([0.01, 0.005, 0.0025, 0.00125])
+    errors = [np.abs(dynamics.simulate(currents, 0.6, 1.0, dt, 1.0)[1][-1] - exact).max() for dt in steps]
+    order = np.polyfit(np.log(steps), np.log(errors), 1)[0]
+    assert order == pytest.approx(1.0, abs=0.1)
+
+
+@given(currents_)
+def test_without_inhibition_every_unit_follows_its_own_current(currents):
+    np.testing.assert_array_equal(dynamics.steady_state(currents, 0.0), currents)
+
+
+@given(currents_, inhibitions, st.floats(0.01, 100))
+def test_the_steady_state_scales_with_the_currents(currents, w_inh, factor):
+    """Eq. 1 has no scale of its own: currents times c give activities times c."""
+    once, scaled = (dynamics.steady_state(c * currents, w_inh) for c in (1.0, factor))
+    np.testing.assert_allclose(scaled, factor * once, atol=1e-9 * factor * (1 + np.abs(once).max()))
+
+
+@given(currents_)
+def test_more_inhibition_never_leaves_more_units_active(currents):
+    counts = [(dynamics.steady_state(currents, w) > 0).sum() for w in (0.0, 0.2, 0.5, 0.8, 0.95)]
+    assert all(a >= b for a, b in itertools.pairwise(counts))
+
+
+def test_a_silent_unit_relaxes_at_rate_one_and_the_slow_modes_at_one_minus_w():
+    currents, w_inh = np.array([3.0, 2.9, -1.0]), 0.5
+    h = dynamics.steady_state(currents, w_inh)
+    assert (h > 0).tolist() == [True, True, False]
+    jacobian = np.array(
+        [
+            (dynamics.velocity(h + 1e-6 * e, currents, w_inh) - dynamics.velocity(h, currents, w_inh)) / 1e-6
+            for e in np.eye(3)
+        ]
+    ).T
+    rates = np.sort(-np.linalg.eigvals(jacobian).real)
+    known = dynamics.relaxation_rates(2, w_inh)
+    np.testing.assert_allclose(rates, sorted(known.values()), atol=1e-6)
+
+
+def test_above_one_the_start_decides():
+    """At w = 1.5 either unit can win: the reason why steady_state refuses."""
+    currents = np.array([1.0, 0.9])
+    first = dynamics.simulate(currents, 1.5, 1.0, 0.01, 60.0, h0=np.array([1.0, 0.0]))[1][-1]
+    second = dynamics.simulate(currents, 1.5, 1.0, 0.01, 60.0, h0=np.array([0.0, 1.0]))[1][-1]
+    assert (first > 0).tolist() == [True, False]
+    assert (second > 0).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_backends_agree_and_keep_their_dtype(make, dtype):
+    rng = np.random.default_rng(1)
+    currents = rng.normal(size=(4, 3, 50)).astype(dtype)
+    given_ = make(currents, dtype)
+    h = dynamics.steady_state(given_, 0.7)
+    assert type(h) is type(given_)
+    assert h.dtype == given_.dtype
+    np.testing.assert_allclose(
+        host(h),
+        dynamics.steady_state(currents.astype(np.float64), 0.7),
+        atol=1e-4 if dtype == np.float32 else 1e-12,
+    )
+    times, path = dynamics.simulate(given_, 0.7, 1.0, 0.1, 1.0)
+    assert path.shape == (11, 4, 3, 50)
+    assert path.dtype == times.dtype == given_.dtype
+    np.testing.assert_array_equal(host(given_), currents)
+
+
+def test_a_batch_is_its_images_one_by_one():
+    currents = np.random.default_rng(2).normal(size=(5, 30))
+    together = dynamics.steady_state(currents, 0.8)
+    for row, h in zip(currents, together, strict=True):
+        np.testing.assert_allclose(dynamics.steady_state(row, 0.8), h, rtol=1e-12)
+
+
+@pytest.mark.parametrize("w_inh", [-0.1, 1.0, 1.5, float("nan"), float("inf")])
+def test_inhibition_out_of_range_is_refused_with_the_reason(w_inh):
+    with pytest.raises(ValueError, match=r"w_inh must lie in \[0, 1\).*simulate"):
+        dynamics.steady_state(np.ones(3), w_inh)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_non_finite_currents_are_refused_with_their_place(bad):
+    currents = np.ones((2, 3))
+    currents[1, 2] = bad
+    with pytest.raises(ValueError, match=r"currents must be finite.*\(1, 2\)"):
+        dynamics.steady_state(currents, 0.5)
+    with pytest.raises(ValueError, match="currents must be finite"):
+        dynamics.simulate(currents, 0.5, 1.0, 0.1, 1.0)
+
+
+@pytest.mark.parametrize(("name", "value"), [("tau", 0.0), ("dt", -1.0), ("t_max", float("nan"))])
+def test_times_out_of_range_are_refused(name, value):
+    with pytest.raises(ValueError, match=name):
+        dynamics.simulate(np.ones(2), 0.5, **{"tau": 1.0, "dt": 0.1, "t_max": 1.0, name: value})
+
+
+def test_an_exploding_euler_run_raises_instead_of_returning_nan():
+    with pytest.raises(ArithmeticError, match="shorter dt"), np.errstate(all="ignore"):
+        dynamics.simulate(-np.ones(3), 0.0, 1.0, 5.0, 5000.0, h0=-np.arange(3.0))

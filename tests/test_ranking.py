@@ -1,0 +1,107 @@
+"""The fast rule against a scalar loop, its law, its edge cases."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from backends import MAKERS, host
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bionet import ranking
+
+
+def loop_step(W, batch, p, k, delta, learning_rate):
+    """The rule image by image and weight by weight, in plain Python."""
+    hidden, features = W.shape
+    change = np.zeros_like(W)
+    for v in batch:
+        currents = [
+            sum(np.sign(W[mu, i]) * abs(W[mu, i]) ** (p - 1) * v[i] for i in range(features))
+            for mu in range(hidden)
+        ]
+        order = sorted(range(hidden), key=lambda mu: (-currents[mu], mu))
+        for unit, g in ((order[0], 1.0), (order[k - 1], -delta)):
+            for i in range(features):
+                change[unit, i] += g * (v[i] - currents[unit] * W[unit, i])
+    return W + learning_rate * change / np.abs(change).max()
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.integers(0, 2**32),
+    st.sampled_from([2, 2.5, 3, 4, 6]),
+    st.integers(2, 8),
+    st.floats(0, 0.5),
+)
+def test_a_step_is_the_loop(seed, p, k, delta):
+    rng = np.random.default_rng(seed)
+    W, batch = rng.standard_normal((9, 5)), rng.random((6, 5))
+    np.testing.assert_allclose(
+        ranking.ranked_step(W, batch, p, k, delta, 0.04), loop_step(W, batch, p, k, delta, 0.04), atol=1e-10
+    )
+
+
+def test_ties_rank_by_index_and_winners_may_repeat():
+    W = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
+    batch = np.array([[1.0, 0.2], [1.0, 0.2]])
+    g = ranking.rank_activation(ranking.p_currents(W, batch, 2), 3, 0.4)
+    np.testing.assert_array_equal(g, [[1, 0, 0, -0.4]] * 2)
+    np.testing.assert_allclose(
+        ranking.ranked_step(W, batch, 2, 3, 0.4, 0.1), loop_step(W, batch, 2, 3, 0.4, 0.1), atol=1e-12
+    )
+
+
+@given(st.integers(0, 2**32), st.sampled_from([2, 3, 4]))
+def test_the_norm_law_of_a_step(seed, p):
+    """Before scaling: sum_i sgn(W)|W|^(p-1) dW = sum_b g I (1 - sum |W|^p), unit by unit."""
+    rng = np.random.default_rng(seed)
+    W, batch = rng.standard_normal((8, 6)), rng.random((5, 6))
+    change = ranking.ranked_step(W, batch, p, 3, 0.4, 1.0) - W
+    currents = ranking.p_currents(W, batch, p)
+    g = ranking.rank_activation(currents, 3, 0.4)
+    scale = np.abs(g.T @ batch - (g * currents).sum(0)[:, None] * W).max()
+    left = np.sum(np.sign(W) * np.abs(W) ** (p - 1) * change, axis=1) * scale
+    right = (g * currents).sum(0) * (1 - np.sum(np.abs(W) ** p, axis=1))
+    np.testing.assert_allclose(left, right, atol=1e-8 * (1 + np.abs(right).max()))
+
+
+@given(st.integers(0, 2**32), st.floats(0.001, 1))
+def test_the_largest_change_is_the_learning_rate(seed, rate):
+    rng = np.random.default_rng(seed)
+    W, batch = rng.standard_normal((8, 6)), rng.random((5, 6))
+    change = ranking.ranked_step(W, batch, 2, 2, 0.4, rate) - W
+    assert np.abs(change).max() == pytest.approx(rate, rel=1e-9)
+
+
+def test_blank_images_and_a_converged_net_change_nothing():
+    W = np.eye(3)
+    np.testing.assert_array_equal(ranking.ranked_step(W, np.zeros((4, 3)), 2, 2, 0.4, 0.1), W)
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("p", [2, 3])
+def test_backends_agree_for_one_and_a_hundred_steps(make, dtype, p):
+    rng = np.random.default_rng(9)
+    W0, X = rng.standard_normal((12, 7)), rng.random((100, 10, 7))
+    W, expected = make(W0, dtype), W0
+    for step, batch in enumerate(X):
+        W = ranking.ranked_step(W, make(batch, dtype), p, 3, 0.4, 0.02)
+        expected = ranking.ranked_step(expected, batch, p, 3, 0.4, 0.02)
+        if step in (0, 99):
+            assert W.dtype == make(W0, dtype).dtype
+            np.testing.assert_allclose(host(W), expected, atol=1e-3 if dtype == np.float32 else 1e-11)
+
+
+@pytest.mark.parametrize("k", [0, 1, 5, 2.5, True])
+def test_a_rank_that_does_not_exist_is_refused(k):
+    with pytest.raises(ValueError, match=r"k must be an integer from 2 to the number of hidden units \(4\)"):
+        ranking.ranked_step(np.ones((4, 3)), np.ones((2, 3)), 2, k, 0.4, 0.1)
+
+
+def test_wrong_shapes_and_nan_are_refused():
+    with pytest.raises(ValueError, match="got \\(4, 3\\) and \\(2, 5\\)"):
+        ranking.ranked_step(np.ones((4, 3)), np.ones((2, 5)), 2, 2, 0.4, 0.1)
+    with pytest.raises(ValueError, match="batch must be finite"):
+        ranking.ranked_step(np.ones((4, 3)), np.full((2, 3), np.nan), 2, 2, 0.4, 0.1)

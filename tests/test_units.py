@@ -1,0 +1,195 @@
+"""The estimators that learn W: their loops against the rules, on host and device."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from backends import MAKERS, host
+from sklearn.base import clone
+from sklearn.pipeline import make_pipeline
+
+from bionet import dynamics, plasticity, ranking
+from bionet.backend import generators
+from bionet.features import unit_norm
+from bionet.units import CompetingUnits, RankedUnits, initial_weights
+
+
+@pytest.fixture
+def X():  # noqa: N802 - the images
+    return np.random.default_rng(0).random((40, 12))
+
+
+def by_the_book(units, X, order, durations):
+    """Eqs. 1 to 3 through the public functions, one image after another."""
+    W = initial_weights(units.init, units.n_hidden, X.shape[1], generators(units.random_state, 2)[0])
+    wins = np.zeros(units.n_hidden, dtype=int)
+    for index, duration in zip(order, durations, strict=True):
+        v = X[index] / np.linalg.norm(X[index]) if units.normalize else X[index]
+        h = dynamics.steady_state(W @ v, units.w_inh)
+        h_star = units.h_star * h.max() if units.threshold == "relative" else units.h_star
+        g = plasticity.learning_activation(h, h_star, units.delta)
+        W = plasticity.present(W, v, g, duration)
+        wins += g > 0
+    return W, wins
+
+
+@pytest.mark.parametrize("threshold", ["relative", "absolute"])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_competing_units_are_the_three_equations(X, threshold, normalize):
+    units = CompetingUnits(
+        9, h_star=0.6, threshold=threshold, normalize=normalize, init="sphere", random_state=1, n_epochs=2
+    )
+    orders = generators(1, 2)[1]
+    order = np.concatenate([orders.permutation(len(X)) for _ in range(2)])
+    durations = units.duration * (1 - np.arange(len(order)) / len(order))
+    W, wins = by_the_book(units, X, order, durations)
+    units.fit(X)
+    np.testing.assert_allclose(units.components_, W, atol=1e-12)
+    np.testing.assert_array_equal(units.wins_, wins)
+
+
+def test_ranked_units_are_the_ranked_step(X):
+    units = RankedUnits(9, p=3, k=4, n_epochs=3, batch_size=15, random_state=2).fit(X)
+    weights, orders = generators(2, 2)
+    W = initial_weights("normal", 9, 12, weights)
+    for epoch in range(3):
+        order = orders.permutation(len(X))
+        for start in range(0, len(X), 15):
+            W = ranking.ranked_step(W, X[order[start : start + 15]], 3, 4, 0.4, 0.04 * (1 - epoch / 3))
+    np.testing.assert_allclose(units.components_, W, atol=1e-12)
+    assert units.wins_.sum() == 3 * len(X)
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "units",
+    [
+        CompetingUnits(9, init="sphere", h_star=0.6, random_state=3),
+        CompetingUnits(9, init="sphere", solver="euler", t_max=2.0, dt=0.1, dt_w=0.05, random_state=3),
+        RankedUnits(9, k=3, n_epochs=2, batch_size=15, random_state=3),
+    ],
+    ids=["exact", "euler", "ranked"],
+)
+def test_units_learn_the_same_on_every_backend(X, make, dtype, units):
+    given = make(X, dtype)
+    fitted = clone(units).fit(given)
+    expected = clone(units).fit(X)
+    assert type(fitted.components_) is type(given)
+    assert fitted.components_.dtype == given.dtype == fitted.transform(given).dtype
+    atol = 1e-3 if dtype == np.float32 else 1e-10
+    np.testing.assert_allclose(host(fitted.components_), expected.components_, atol=atol)
+    np.testing.assert_allclose(host(fitted.transform(given)), X @ expected.components_.T, atol=10 * atol)
+    np.testing.assert_array_equal(fitted.wins_, expected.wins_)
+    np.testing.assert_array_equal(host(given), X.astype(dtype))
+
+
+def test_a_loop_of_partial_fit_is_fit(X):
+    whole = CompetingUnits(9, init="sphere", shuffle=False, random_state=4).fit(X)
+    parts = CompetingUnits(9, init="sphere", shuffle=False, random_state=4)
+    durations = parts.duration * (1 - np.arange(len(X)) / len(X))
+    for part in (slice(0, 7), slice(7, 40)):
+        parts.partial_fit(X[part], durations=durations[part])
+    np.testing.assert_array_equal(parts.components_, whole.components_)
+    whole = RankedUnits(9, k=3, n_epochs=2, random_state=4).fit(X)
+    parts, orders = RankedUnits(9, k=3, n_epochs=2, random_state=4), generators(4, 2)[1]
+    for rate in (0.04, 0.02):
+        parts.partial_fit(X[orders.permutation(len(X))], learning_rate=rate)
+    np.testing.assert_array_equal(parts.components_, whole.components_)
+
+
+def test_euler_and_exact_solver_agree_where_both_are_accurate(X):
+    exact = CompetingUnits(9, w_inh=0.3, init="sphere", random_state=5).fit(X)
+    euler = CompetingUnits(
+        9, w_inh=0.3, init="sphere", random_state=5, solver="euler", t_max=40, dt=0.05, dt_w=2e-4
+    ).fit(X)
+    np.testing.assert_array_equal(exact.wins_, euler.wins_)
+    np.testing.assert_allclose(exact.components_, euler.components_, atol=1e-3)
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_a_diverging_run_names_the_unit_and_the_remedy(make):
+    """The same unit on host and device, where the flag is read once a block."""
+    X = make(np.full((5, 12), 0.5), np.float64)
+    units = CompetingUnits(9, init="uniform", normalize=False, duration=5.0, h_star=1.0, random_state=6)
+    with pytest.raises(plasticity.Divergence, match="init='sphere'") as caught:
+        units.fit(X)
+    W = initial_weights("uniform", 9, 12, generators(6, 2)[0])
+    y = W @ np.full(12, 1 / np.sqrt(12))
+    assert caught.value.unit == np.argmax(np.where(y < y.max(), y, 0))
+    assert caught.value.y == pytest.approx(y[caught.value.unit])
+
+
+def test_silent_images_and_last_wins_are_counted(X):
+    units = CompetingUnits(9, init="sphere", threshold="absolute", h_star=1e3, random_state=7).fit(X)
+    assert units.n_silent_ == len(X)
+    assert (units.last_win_ == -1).all()
+    units = CompetingUnits(9, init="sphere", shuffle=False, random_state=7).fit(X)
+    assert units.n_silent_ == 0
+    last = units.last_win_.max()
+    assert last == len(X) - 1
+
+
+def test_blank_images_teach_nothing():
+    units = CompetingUnits(4, init="sphere", random_state=8).fit(np.zeros((3, 5)))
+    np.testing.assert_array_equal(units.components_, initial_weights("sphere", 4, 5, generators(8, 2)[0]))
+    assert units.n_silent_ == 3
+
+
+@pytest.mark.parametrize(("init", "norm"), [("sphere", 1.0), ("ball", 0.5)])
+def test_starts_have_the_norms_they_promise(init, norm):
+    W = initial_weights(init, 6, 50, np.random.default_rng(0))
+    np.testing.assert_allclose(np.linalg.norm(W, axis=1), norm, rtol=1e-12)
+
+
+def test_an_array_as_start_is_copied(X):
+    start = np.eye(12)[:9]
+    kept = start.copy()
+    CompetingUnits(9, init=start, random_state=0).fit(X)
+    np.testing.assert_array_equal(start, kept)
+
+
+def test_unit_norm_keeps_blank_images_blank():
+    made = unit_norm(np.array([[3.0, 4.0], [0.0, 0.0]]))
+    np.testing.assert_allclose(made, [[0.6, 0.8], [0.0, 0.0]])
+
+
+def test_units_work_in_a_pipeline(X):
+    pipeline = make_pipeline(RankedUnits(5, k=2, n_epochs=1, random_state=0))
+    assert pipeline.fit_transform(X).shape == (40, 5)
+    assert pipeline.get_feature_names_out().tolist() == [f"rankedunits{i}" for i in range(5)]
+
+
+@pytest.mark.parametrize(
+    ("units", "match"),
+    [
+        (RankedUnits(4, k=7), r"k must be .* \(4\), got 7"),
+        (RankedUnits(0), "n_hidden must be an integer of at least 1, got 0"),
+        (RankedUnits(9, k=3, learning_rate=-1.0), "learning_rate"),
+        (CompetingUnits(4, w_inh=1.0), "w_inh must lie in"),
+        (CompetingUnits(4, h_star=1.5), "fraction of the largest activity"),
+        (CompetingUnits(4, delta=-0.4), "delta"),
+        (CompetingUnits(4, init="glorot"), "init must be one of"),
+        (CompetingUnits(4, init=np.ones((2, 2))), r"init must have shape \(hidden, features\) = \(4, 12\)"),
+        (CompetingUnits(4, solver="magic"), "solver must be one of"),
+        (CompetingUnits(4, duration=-1), "duration"),
+    ],
+)
+def test_parameters_out_of_range_are_refused(X, units, match):
+    with pytest.raises(ValueError, match=match):
+        units.fit(X)
+
+
+def test_nan_and_wrong_widths_are_refused(X):
+    units = RankedUnits(5, k=2, n_epochs=1).fit(X)
+    with pytest.raises(ValueError, match="features"):
+        units.transform(X[:, :5])
+    X[3, 4] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        units.fit(X)
+
+
+def test_pixels_of_any_scale_are_taken():
+    """Estimators take any finite real X; only image helpers insist on [0, 1]."""
+    X = 255 * np.random.default_rng(0).standard_normal((30, 6))
+    assert np.isfinite(RankedUnits(5, k=2, n_epochs=2, random_state=0).fit(X).components_).all()
