@@ -829,6 +829,7 @@ def test_the_table_of_pixels_equals_the_division() -> None:
         ),
     )
 )
+@settings(deadline=None)
 def test_check_pixels_accepts_exactly_the_unit_interval(X: np.ndarray) -> None:
     """It raises if and only if a scalar loop finds an offender, and names the first one."""
     bad = [index for index, value in np.ndenumerate(X) if not 0 <= value <= 1]
@@ -871,6 +872,7 @@ def test_check_pixels_follows_the_array() -> None:
         lambda a: a.max() != 1
     )
 )
+@settings(deadline=None)
 def test_from_array_understands_both_places_of_the_colour_axis(images: np.ndarray) -> None:
     """Colours last and colours first give the same planes; so do 8-bit and float pixels."""
     last = data.from_array(images)
