@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -133,8 +134,37 @@ class BackpropClassifier(GradientClassifier):
             a = activated
         raise AssertionError("unreachable: there is always an output layer")
 
-    def _backward(self, cache: Any, dS: Array) -> list[Array]:
+    def weight_gradients(self, X: Any, y: Any, feedback: Sequence[Array] | None = None) -> list[Array]:
+        """Return the gradient of the mean training loss with respect to each layer's weights.
+
+        Parameters
+        ----------
+        X : array, shape (samples, features)
+        y : array, shape (samples,)
+            True labels.
+        feedback : sequence of array, optional
+            Weights that carry the error back, one array of the shape of ``coefs_[1:]`` each; by
+            default the forward weights themselves. Fixed random ones give feedback alignment
+            (Lillicrap et al. 2016), whose updates are no gradient below the last layer.
+
+        Returns
+        -------
+        list of array, shape (out, in)
+            Like ``coefs_``.
+        """
+        X = validation.fitted_images(self, X)
+        index = validation.labels(self, X, y, reset=False)
+        back = self.coefs_[1:] if feedback is None else list(feedback)
+        given, needed = [b.shape for b in back], [W.shape for W in self.coefs_[1:]]
+        if given != needed:
+            raise ValueError(f"feedback must have the shapes of coefs_[1:], {needed}, got {given}")
+        S, cache = self._forward(self._prepare(X))
+        dS = self._loss(S, index)[1] * (1.0 / X.shape[0])
+        return self._backward(cache, dS, back)[: len(self.coefs_)]
+
+    def _backward(self, cache: Any, dS: Array, back: list[Array] | None = None) -> list[Array]:
         xp = namespace(dS)
+        back = self.coefs_[1:] if back is None else back
         weights, biases = [], []
         delta = dS
         for layer in range(len(self.coefs_) - 1, -1, -1):
@@ -145,7 +175,7 @@ class BackpropClassifier(GradientClassifier):
             weights.append(gradient)
             biases.append(xp.sum(delta, axis=0))
             if layer:
-                delta = (delta @ self.coefs_[layer]) * cache[layer - 1][1]
+                delta = (delta @ back[layer - 1]) * cache[layer - 1][1]
         return [*weights[::-1], *biases[::-1]]
 
     def _pixels(self, X: Array, cache: Any, dS: Array) -> Array:
