@@ -130,9 +130,18 @@ class ChapterTimes(SphinxDirective):
         return reference
 
 
+# The API page
+
+
+def skip_generated(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
+    """Leave out the set_..._request methods that scikit-learn writes into every estimator."""
+    return True if name.startswith("set_") and name.endswith("_request") else None
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("chapter-times", ChapterTimes)
     app.connect("config-inited", silence_thebe, priority=100)
     app.connect("config-inited", add_repository, priority=100)
+    app.connect("autodoc-skip-member", skip_generated)
     app.connect("build-finished", copy_mathjax)
     return {"version": "0.1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -64,7 +64,7 @@ CELL_TIMEOUT = 300  # seconds
 
 ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]{6,}")
-DATA_SET = re.compile(r"""\bload\(\s*["'](mnist|cifar10)["']""")
+DATA_SET = re.compile(r"""\bload\(\s*\\?["'](mnist|cifar10)\b""")  # in text or in JSON
 
 
 class NotebookProblem(Exception):
@@ -186,9 +186,14 @@ def chapters(wanted: list[str]) -> list[Path]:
     return [path for path in every if not wanted or any(path.stem.startswith(name) for name in wanted)]
 
 
+def data_sets(text: str) -> set[str]:
+    """The data sets a chapter, or its notebook, loads."""
+    return set(DATA_SET.findall(text))
+
+
 def missing_data(text: str) -> list[str]:
-    """The data sets a chapter names that cannot be had here."""
-    names = sorted(set(DATA_SET.findall(text)))
+    """The data sets a chapter loads that cannot be had here."""
+    names = sorted(data_sets(text))
     if not names:
         return []
     from bionet import data

@@ -1,0 +1,57 @@
+"""How the tests and the notebooks run: one BLAS thread, and real data where it can be had.
+
+Under nbval the notebooks' tagged outputs are compared only where the data they name is at hand; a run on
+the stand-in says so in the header and still executes every cell.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent
+sys.path.insert(0, str(ROOT / "book" / "tools"))
+
+import run_notebooks  # noqa: E402
+
+STAND_IN = "BIONET_TEST_STAND_IN"  # from the controller to xdist's workers: data sets that cannot be had
+
+run_notebooks.kernel_environment(record=False)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("nbval_lax", False) and not hasattr(config, "workerinput"):
+        os.environ[STAND_IN] = " ".join(name for name in ("mnist", "cifar10") if not reachable(name))
+
+
+def reachable(name: str) -> bool:
+    """Whether a data set is here or can be downloaded now."""
+    from bionet import data
+
+    try:
+        data.load(name, split="test")
+    except data.DataUnavailable:
+        return False
+    return True
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    lines = [f"data: {os.environ.get('BIONET_DATA') or 'the cache'}"]
+    if config.getoption("nbval_lax", False):
+        missing = " and ".join(os.environ[STAND_IN].split())
+        if missing:
+            lines.append(
+                f"notebooks: {missing} cannot be had; outputs made from the stand-in are NOT compared"
+            )
+        else:
+            lines.append("notebooks: real data, tagged outputs are compared")
+    return lines
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Compare no outputs of a notebook that runs on a stand-in."""
+    missing = set(os.environ.get(STAND_IN, "").split())
+    for item in items:
+        if item.path.suffix == ".ipynb" and missing & run_notebooks.data_sets(item.path.read_text("utf-8")):
+            item.options["check"] = False  # type: ignore[attr-defined]
