@@ -113,7 +113,9 @@ def demo(
     mpl.use("Agg")
     train, test = data.load("digits"), data.load("digits", split="test")
     net = PowerReadout(
-        RankedUnits(100, k=2, delta=0.2, n_epochs=60, batch_size=50, random_state=seed, verbose=True),
+        RankedUnits(
+            100, k=2, delta=0.2, n_epochs=40, batch_size=50, init="uniform", random_state=seed, verbose=True
+        ),
         n=3.0,
         loss="cross_entropy",
         learning_rate=5e-3,

@@ -1,0 +1,69 @@
+"""The command line: what it prints, what it leaves, how it fails."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from bionet import data, experiments
+from bionet.cli import app
+
+run = CliRunner().invoke
+
+
+def test_the_demo_prints_an_accuracy_and_saves_a_picture(tmp_path):
+    picture = tmp_path / "maps.png"
+    result = run(app, ["demo", "--picture", str(picture)])
+    assert result.exit_code == 0, result.output
+    accuracy = float(re.search(r"test accuracy ([\d.]+) %", result.output).group(1))
+    assert accuracy > 90
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_list_names_every_run():
+    result = run(app, ["list"])
+    assert result.exit_code == 0
+    assert all(name in result.output for name in experiments.RUNS)
+
+
+def test_an_unknown_run_is_named_and_exits_with_2():
+    result = run(app, ["reproduce", "everything"])
+    assert result.exit_code == 2
+    assert "no run called 'everything'" in result.output
+
+
+def test_reproduce_without_data_says_what_to_do_and_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("BIONET_DATA", str(tmp_path / "absent"))
+    monkeypatch.setattr(experiments, "results_folder", lambda: tmp_path)
+    result = run(app, ["reproduce", "talk"])
+    assert result.exit_code == 1
+    assert "absent" in result.output
+    assert "Traceback" not in result.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_reproduce_writes_the_record_and_prints_the_table(tmp_path, monkeypatch):
+    """The whole run on a small stand-in for MNIST: every part of it, in seconds."""
+    small = data.load("digits", split="test")
+    monkeypatch.setattr(experiments.data, "load", lambda name, split="train": small)
+    monkeypatch.setattr(experiments, "TALK", experiments.Talk(n_hidden=20, per_digit=3))
+    monkeypatch.setattr(experiments, "results_folder", lambda: tmp_path)
+    quick = {"n_epochs": 1}
+    readout, backprop = experiments.talk_readout, experiments.talk_backprop
+    monkeypatch.setattr(experiments, "talk_readout", lambda rows, **c: readout(rows, **c, **quick))
+    monkeypatch.setattr(experiments, "talk_backprop", lambda **c: backprop(**c, **quick))
+    result = run(app, ["reproduce", "talk", "--seeds", "2"])
+    assert result.exit_code == 0, result.output
+    assert "83.93 %" in result.output
+    assert "2 seeds" in result.output
+    written = experiments.record("talk")
+    assert np.shape(written["supervised"]["learned"]["accuracy"]) == (2,)
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["data", "--help"], ["reproduce", "--help"]])
+def test_help_names_the_commands(arguments):
+    result = run(app, arguments)
+    assert "bionet" in result.output.lower() or "Usage" in result.output

@@ -1,0 +1,129 @@
+"""The talk's run: its sample, its two schemes, its record."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import ttest_1samp
+
+from bionet import data, experiments
+from bionet.experiments import TALK, Talk
+
+
+@pytest.fixture(scope="module")
+def mnist():
+    try:
+        return data.load("mnist")
+    except data.DataUnavailable as error:
+        pytest.skip(f"MNIST is not at hand: {error}")
+
+
+def test_the_sample_has_sixty_images_a_digit():
+    labels = np.arange(1000) % 10
+    order = experiments.talk_sample(labels)
+    assert np.bincount(labels[order]).tolist() == [60] * 10
+    np.testing.assert_array_equal(order, experiments.talk_sample(labels))
+
+
+def test_on_mnist_it_is_the_notebooks_sample(mnist):
+    """591 distinct images of 600, as counted in the notebook."""
+    assert len(np.unique(experiments.talk_sample(mnist.labels))) == 591
+
+
+def test_one_presentation_lasts_0358_tau_l():
+    assert TALK.duration == pytest.approx(0.358)
+    assert sum(TALK.steps_h) == 373
+
+
+def test_the_talks_scheme_and_the_exact_solution_agree_on_its_first_images():
+    digits = data.load("mnist", stand_in=True)
+    X = 0.6 * digits.images[experiments.talk_sample(digits.labels)[:4]].astype(float)  # MNIST's thin strokes
+    start = experiments.talk_start(X.shape[1])
+    euler = experiments.talk_euler(X, start)
+    exact = experiments.talk_units(init=start).fit(X)
+    assert np.abs(euler.W - exact.components_).mean() < 0.02
+    assert abs(int(euler.wins.sum()) - int(exact.wins_.sum())) <= 4
+    assert len(euler.winners) == len(euler.losers) == 4
+    np.testing.assert_array_equal(start, experiments.talk_start(X.shape[1]))
+
+
+def test_euler_diverges_in_silence_at_the_papers_delta_where_the_exact_solver_says_so():
+    digits = data.load("mnist", stand_in=True)
+    X = digits.images[experiments.talk_sample(digits.labels)[:3]].astype(float)
+    start = experiments.talk_start(X.shape[1])
+    with np.errstate(all="ignore"):
+        euler = experiments.talk_euler(X, start, talk=Talk(delta=0.4))
+    assert np.isnan(euler.W).any()
+    with pytest.raises(experiments.plasticity.Divergence):
+        experiments.talk_units(init=start, delta=0.4).fit(X)
+
+
+def test_intervals_are_students():
+    values = [0.1, 0.4, 0.35, 0.2]
+    mean, low, high = experiments.interval(values)
+    expected = ttest_1samp(values, 0.0).confidence_interval(0.95)
+    assert mean == pytest.approx(np.mean(values))
+    assert (low, high) == pytest.approx((expected.low, expected.high))
+    with pytest.raises(ValueError, match="at least two values"):
+        experiments.interval([0.5])
+
+
+def test_records_are_written_whole_and_read_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(experiments, "results_folder", lambda: tmp_path)
+    with pytest.raises(FileNotFoundError, match="bionet reproduce talk"):
+        experiments.record("talk")
+    experiments.write("talk", {"run": "talk", "values": [0.1]})
+    assert experiments.record("talk") == {"run": "talk", "values": [0.1]}
+    assert [p.name for p in tmp_path.iterdir()] == ["talk.json"]
+    with pytest.raises(ValueError, match="JSON"):
+        experiments.write("talk", {"value": math.nan})
+    assert experiments.record("talk")["values"] == [0.1]
+
+
+def test_the_recorded_run_is_complete():
+    """Settings, seeds, data, versions, machine, seconds and commit stand beside the numbers."""
+    run = experiments.record("talk")
+    assert run["run"] == "talk"
+    assert run["schema"] == experiments.SCHEMA
+    known = run["provenance"]
+    assert set(known) == {"data", "versions", "machine", "commit", "command"}
+    assert set(known["data"]) == {"mnist/train", "mnist/test"}
+    assert all(len(sha) == 64 for sha in known["data"].values())
+    assert len(known["commit"]) == 40
+    assert known["machine"]["processor"]
+    assert run["settings"]["seed"] == TALK.seed
+    unsupervised = run["unsupervised"]
+    assert len(unsupervised["wins"]) == len(unsupervised["row_norms"]) == TALK.n_hidden
+    assert len(unsupervised["winners_an_image"]) == unsupervised["images"] == 600
+    assert unsupervised["seconds_euler"] > unsupervised["seconds_exact"] > 0
+    for entry in (*run["supervised"].values(), run["backprop"]):
+        assert len(entry["accuracy"]) == run["settings"]["seeds"] >= 5
+        assert all(0 <= a <= 1 for a in entry["accuracy"])
+    assert "/" not in json.dumps(known["command"])
+
+
+def test_the_recorded_run_repeats_the_notebooks_weight_divergence():
+    assert experiments.record("talk")["unsupervised"]["weight_divergence"] == pytest.approx(
+        0.48201244626089, abs=1e-12
+    )
+
+
+def test_the_recorded_exact_run_can_be_recomputed(mnist):
+    """The record's exact solution, again from the data, in a fraction of a second."""
+    order = experiments.talk_sample(mnist.labels)
+    X = mnist.images[order].astype(np.float64)
+    start = experiments.talk_start(X.shape[1])
+    units = experiments.talk_units(init=start).fit(X)
+    run = experiments.record("talk")["unsupervised"]
+    assert np.abs(units.components_ - start).mean() == pytest.approx(run["weight_divergence_exact"], rel=1e-6)
+    assert units.n_silent_ == run["silent_images_exact"]
+
+
+def test_the_comparison_table_shows_a_spread():
+    rows = experiments.compare_talk(experiments.record("talk"))
+    assert len(rows) >= 8
+    assert all(len(row) == 3 for row in rows)
+    assert any("83.93 %" in row[1] and "seeds" in row[2] for row in rows)
