@@ -1,0 +1,218 @@
+"""The built pages: no warning, nothing from another host, and every page in a real browser.
+
+The book is built once. Then each page is opened in headless Chromium from a server on 127.0.0.1, in light and
+dark mode, on a wide window and on a telephone's: no request to another host, no console message, no sideways
+scrolling, no violation of WCAG A or AA that axe-core can find.
+"""
+
+import functools
+import importlib.resources
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+WIDE, TELEPHONE = {"width": 1280, "height": 900}, {"width": 375, "height": 800}
+
+AXE = """async tags => {
+  const found = await axe.run(document, {preload: false, resultTypes: ["violations"],
+                                         runOnly: {type: "tag", values: tags}});
+  const where = nodes => nodes.slice(0, 3).map(node => node.html.slice(0, 160)).join(" | ");
+  return found.violations.map(violation => violation.id + ": " + where(violation.nodes));
+}"""
+
+# What sticks out of the page: too wide, and not inside a box that scrolls by itself.
+STICKS_OUT = """() => {
+  const page = document.documentElement, width = page.clientWidth;
+  if (document.scrollingElement.scrollWidth <= width) return [];
+  const scrolls = e => {
+    for (let p = e.parentElement; p && p !== document.body; p = p.parentElement)
+      if (getComputedStyle(p).overflowX !== "visible") return true;
+    return false;
+  };
+  return [...document.querySelectorAll("body *")]
+    .filter(e => e.getBoundingClientRect().right > width + 1 && !scrolls(e))
+    .slice(0, 3).map(e => e.outerHTML.slice(0, 160));
+}"""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The whole book, built into a folder of its own as `make book` builds it."""
+    out = tmp_path_factory.mktemp("site")
+    builder = Path(sys.executable).with_name("jupyter-book")
+    options = ["--path-output", str(out), "--all", "-W", "-n", "--keep-going", "-q"]
+    environment = {key: value for key, value in os.environ.items() if key != "BIONET_REPOSITORY_URL"}
+    result = subprocess.run(
+        [str(builder), "build", ".", *options],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return out / "_build" / "html", result
+
+
+@pytest.fixture(scope="module")
+def html(site):
+    folder, result = site
+    if not (folder / "book" / "index.html").exists():
+        pytest.fail(result.stderr[-2000:])
+    return folder
+
+
+def pages(folder):
+    return sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*.html") if "_static" not in path.parts
+    )
+
+
+def test_builds_without_a_warning(site):
+    """-W -n --keep-going: any warning is a failure."""
+    _, result = site
+    assert result.returncode == 0, result.stderr[-4000:]
+    assert "WARNING" not in result.stderr
+
+
+def test_pages_load_nothing_from_another_host(html):
+    """No script, style, picture, font or frame has a foreign address, in any page or style sheet."""
+    loads = re.compile(
+        r"""<(?:script|img|iframe|source|video|audio|embed)\b[^>]*\bsrc=["'](?:https?:)?//[^"']+"""
+    )
+    links = re.compile(
+        r"""<link\b(?![^>]*rel=["'](?:canonical|license|author)["'])[^>]*href=["'](?:https?:)?//[^"']+"""
+    )
+    for page in pages(html):
+        text = (html / page).read_text(encoding="utf-8")
+        found = loads.search(text) or links.search(text) or re.search(r"unpkg\.com|jsdelivr|cdnjs", text)
+        assert not found, f"{page}: {found[0]}"
+    for sheet in html.rglob("*.css"):
+        found = re.search(
+            r"""(?:@import|url\()\s*["']?(?:https?:)?//[^"')]+""", sheet.read_text(encoding="utf-8")
+        )
+        assert not found, f"{sheet.name}: {found[0]}"
+
+
+def test_internal_links_lead_somewhere(html):
+    """Every relative link names a file that was built, and its anchor exists there."""
+    anchors = {}
+    for page in pages(html):
+        text = (html / page).read_text(encoding="utf-8")
+        anchors[page] = set(re.findall(r"""\bid=["']([^"']+)["']""", text))
+    for page in anchors:
+        text = (html / page).read_text(encoding="utf-8")
+        for link in re.findall(r"""<a\b[^>]*\bhref=["']([^"']+)["']""", text):
+            if re.match(r"[a-z]+:|//", link):
+                continue
+            path, _, anchor = link.partition("#")
+            target = (html / page).parent.joinpath(path).resolve() if path else html / page
+            assert target.exists(), f"{page} -> {link}"
+            name = target.relative_to(html.resolve()).as_posix() if path else page
+            if anchor and name in anchors:
+                assert anchor in anchors[name], f"{page} -> {link}"
+
+
+def test_no_launch_button_without_an_address(html):
+    """While the repository's address is unknown, nothing points at one."""
+    text = (html / "notebooks" / "01-motivation.html").read_text(encoding="utf-8")
+    assert "mybinder.org" not in text
+    assert "colab.research" not in text
+
+
+# In the browser
+
+
+@pytest.fixture(scope="module")
+def address(html):
+    """A server on 127.0.0.1 for the built pages."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *arguments):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=html))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("NO CHROMIUM HERE, SO NO PAGE WAS OPENED IN A BROWSER: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_page_in_the_browser(browser, address, html, theme):
+    """Same host only, silent console, axe clean and no sideways scrolling, wide and on a telephone."""
+    axe = (
+        importlib.resources.files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+    )
+    problems = []
+    context = browser.new_context(viewport=WIDE, color_scheme=theme, reduced_motion="reduce")
+    context.add_init_script(f"for (const key of ['mode', 'theme']) localStorage.setItem(key, '{theme}')")
+    tab = context.new_page()
+    page = ""
+    tab.on("console", lambda message: problems.append(f"{page}: console {message.type}: {message.text}"))
+    tab.on("pageerror", lambda error: problems.append(f"{page}: script error: {error}"))
+
+    def note_request(request):
+        if not request.url.startswith((address, "data:", "blob:")):
+            problems.append(f"{page}: asks {request.url}")
+
+    tab.on("request", note_request)
+    for page in pages(html):
+        tab.set_viewport_size(WIDE)
+        tab.goto(address + page, wait_until="load")
+        tab.wait_for_load_state("networkidle")
+        assert tab.evaluate("document.documentElement.dataset.theme") in (theme, None)
+        tab.evaluate(axe)
+        for size in (WIDE, TELEPHONE):
+            tab.set_viewport_size(size)
+            tab.wait_for_timeout(200)
+            problems += [f"{page} ({size['width']} px): {found}" for found in tab.evaluate(AXE, WCAG)]
+            problems += [
+                f"{page} ({size['width']} px) sticks out: {found}" for found in tab.evaluate(STICKS_OUT)
+            ]
+    context.close()
+    assert not problems, "\n".join(problems[:20])
+
+
+@pytest.mark.browser
+def test_formulas_are_typeset(browser, address):
+    """MathJax runs from our own server and leaves no raw TeX behind."""
+    tab = browser.new_page()
+    tab.goto(address + "notebooks/02-h-part.html", wait_until="networkidle")
+    tab.wait_for_selector("mjx-container svg")
+    assert tab.locator("mjx-merror, [data-mjx-error]").count() == 0
+    assert tab.locator("span.math:not(:has(mjx-container))").count() == 0
+    tab.close()

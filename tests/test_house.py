@@ -1,0 +1,147 @@
+"""The house: commands, environments, licences, style. One promise of the README a test."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+def name_of(requirement: str) -> str:
+    """The normalised name of the package a requirement or a pin is about."""
+    return re.sub(r"[-_.]+", "-", re.match(r"[A-Za-z0-9._-]+", requirement)[0]).lower()
+
+
+@pytest.mark.parametrize(
+    ("file", "extras"),
+    [("environment.yml", {"book", "test"}), ("environment-gpu.yml", {"book", "test", "cuda12"})],
+)
+def test_environment_files_install_what_pyproject_declares(file, extras):
+    """The conda environments add nothing of their own: a Python, pip, and the package with its extras."""
+    environment = yaml.safe_load(read(file))
+    assert environment["channels"] == ["conda-forge"]
+    python, pip, last = environment["dependencies"]
+    version = tuple(map(int, re.fullmatch(r"python=(3\.\d+)", python)[1].split(".")))
+    assert version >= tuple(map(int, PROJECT["requires-python"].removeprefix(">=").split(".")))
+    assert f"Programming Language :: Python :: {python.removeprefix('python=')}" in PROJECT["classifiers"]
+    assert pip == "pip"
+    assert last["pip"][0] == "-c constraints.txt"
+    named = re.fullmatch(r"-e \.\[([a-z0-9,]+)\]", last["pip"][-1])[1].split(",")
+    assert set(named) == extras <= PROJECT["optional-dependencies"].keys()
+
+
+def test_every_dependency_is_pinned_once_for_each_python():
+    """constraints.txt gives every declared dependency one exact version, or one for each Python."""
+    pins: dict[str, list[str]] = {}
+    for line in read("constraints.txt").splitlines():
+        if line and not line.startswith("#"):
+            assert re.fullmatch(r"[A-Za-z0-9._-]+==[\w.]+( ; python_version (<|>=) '3\.12')?", line), line
+            pins.setdefault(name_of(line), []).append(line)
+    for name, lines in pins.items():
+        assert len(lines) == 1 or len({line.split(" ; ")[1] for line in lines}) == 2, name
+    declared = [
+        *PROJECT["dependencies"],
+        *(r for extra in PROJECT["optional-dependencies"].values() for r in extra),
+    ]
+    assert {name_of(requirement) for requirement in declared} <= pins.keys()
+
+
+def test_jupyter_book_stays_below_two():
+    """Jupyter Book 2 does not read _config.yml and writes no page."""
+    (book,) = [r for r in PROJECT["optional-dependencies"]["book"] if name_of(r) == "jupyter-book"]
+    assert book == "jupyter-book>=1.0.4.post1,<2"
+
+
+def test_workflow_and_classifiers_name_the_same_pythons():
+    """CI runs .ci/run on every Python that the project claims."""
+    workflow = yaml.safe_load(read(".github/workflows/ci.yml"))
+    job = workflow["jobs"]["test"]
+    claimed = [c.rpartition(" ")[2] for c in PROJECT["classifiers"] if re.search(r":: 3\.\d+$", c)]
+    assert job["strategy"]["matrix"]["python"] == claimed
+    assert job["steps"][-1]["run"] == ".ci/run"
+
+
+def test_readme_names_existing_targets():
+    """Every `make x` in README and on the run page is a target."""
+    targets = set(re.findall(r"^([a-z]+):", read("Makefile"), flags=re.MULTILINE))
+    named = set(re.findall(r"`make ([a-z]+)`", read("README.md") + read("book/how-to-run.md")))
+    assert {"book", "test", "reproduce", "bench", "clean"} <= named <= targets
+
+
+def test_readme_and_run_page_give_the_same_pip_lines():
+    """The commands for those without make are written twice and must agree with each other."""
+    blocks = [
+        re.search(r"```\n(python3 -m venv.*?)```", read(n), flags=re.DOTALL)[1]
+        for n in ("README.md", "book/how-to-run.md")
+    ]
+    assert blocks[0] == blocks[1]
+
+
+@pytest.mark.parametrize("file", ["LICENSE", "LICENSE-TEXT", "CITATION.cff", "CHANGELOG.md", "README.md"])
+def test_papers_are_in_order(file):
+    """Licences of code and text apart, a citation, a changelog."""
+    assert len(read(file)) > 300
+
+
+def test_citation_agrees_with_project():
+    citation = yaml.safe_load(read("CITATION.cff"))
+    assert str(citation["version"]) == PROJECT["version"]
+    assert citation["license"] == PROJECT["license"] == "MIT"
+    assert f"({PROJECT['version']})" in read("CHANGELOG.md") or f"[{PROJECT['version']}]" in read(
+        "CHANGELOG.md"
+    )
+
+
+def test_no_machine_paths_in_the_project():
+    """Nothing committed names a folder of one machine."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    private = re.compile(r"(?<![\w.~-])/(?:home|root|tmp|work|Users)/\w")
+    for name in filter(None, listed.stdout.split("\0")):
+        path = ROOT / name
+        if path.suffix in {".py", ".md", ".ipynb", ".yml", ".toml", ".json", ".cfg"} and path.exists():
+            found = private.search(path.read_text(encoding="utf-8"))
+            assert not found, f"{name}: {found[0]}"
+
+
+def test_ruff():
+    """Lint and format are clean."""
+    for command in (["ruff", "check"], ["ruff", "format", "--check"]):
+        result = run(*command)
+        assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_mypy():
+    """The package type-checks."""
+    result = run("mypy")
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_repository_address_comes_from_one_place(monkeypatch, tmp_path):
+    """The environment variable first, then pyproject's URLs table; else nothing is linked."""
+    import bionet_book
+
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "x"\n')
+    monkeypatch.delenv("BIONET_REPOSITORY_URL", raising=False)
+    assert bionet_book.repository_url(tmp_path) == ""
+    (tmp_path / "pyproject.toml").write_text('[project.urls]\nRepository = "https://example.org/a/b.git"\n')
+    assert bionet_book.repository_url(tmp_path) == "https://example.org/a/b"
+    monkeypatch.setenv("BIONET_REPOSITORY_URL", "https://example.org/c/d/")
+    assert bionet_book.repository_url(tmp_path) == "https://example.org/c/d"
