@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from bionet import losses, validation
 from bionet.backend import (

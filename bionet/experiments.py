@@ -18,7 +18,7 @@ import numpy as np
 from scipy.stats import t as student
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import train_test_split
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 import bionet
 from bionet import data, dynamics, plasticity

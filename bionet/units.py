@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from bionet import dynamics, plasticity, ranking
 from bionet.backend import (
