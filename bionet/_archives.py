@@ -17,6 +17,7 @@ import sys
 import tarfile
 import tempfile
 import time
+import warnings
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -24,9 +25,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-import pooch
 from numpy.typing import NDArray
 from tqdm import tqdm
+
+with warnings.catch_warnings():  # in a notebook tqdm.auto, which pooch imports, misses its widgets
+    warnings.filterwarnings("ignore", message="IProgress not found")
+    import pooch
 
 logger = logging.getLogger(__name__)
 
