@@ -55,7 +55,7 @@ def image(v: Array, shape: Sequence[int] = (28, 28), ax: Any = None, title: str 
     pixels = _pixels(to_host(v)[None], shape)[0]
     ax.imshow(pixels, cmap="gray_r", vmin=0.0, vmax=1.0)
     ax.set_title(title)
-    ax.set_xticks([]), ax.set_yticks([])
+    ax.set_axis_off()
     return ax
 
 
