@@ -134,6 +134,16 @@ def test_mypy():
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+def test_every_public_module_is_in_the_reference():
+    """The API pages document each module once; the command line has its own help."""
+    modules = {path.stem for path in (ROOT / "bionet").glob("[!_]*.py")} - {"cli", "validation"}
+    documented = re.findall(
+        r"automodule:: bionet\.(\w+)",
+        "".join(path.read_text() for path in sorted((ROOT / "book/api").glob("*.md"))),
+    )
+    assert sorted(documented) == sorted(modules)
+
+
 def test_repository_address_comes_from_one_place(monkeypatch, tmp_path):
     """The environment variable first, then pyproject's URLs table; else nothing is linked."""
     import bionet_book
