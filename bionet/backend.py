@@ -180,15 +180,19 @@ def generators(random_state: Any, count: int) -> list[np.random.Generator]:
     return [np.random.default_rng(child) for child in seed.spawn(count)]
 
 
+def out_of_range_unwarned() -> np.errstate:
+    """Context in which NumPy does not warn of overflow; for code that looks at its result and raises."""
+    return np.errstate(over="ignore", invalid="ignore")
+
+
 def require_finite(name: str, array: Array) -> None:
     """Raise ``ValueError`` if `array` holds NaN or infinity (synchronises with the device)."""
     xp = namespace(array)
     if not bool(xp.all(xp.isfinite(array))):
         host = to_host(array)
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(host))[0])
-        raise ValueError(
-            f"{name} must be finite, but holds {host[where]} at index {where}; remove or replace it first"
-        )
+        place = f" at index {where}" if where else ""
+        raise ValueError(f"{name} must be finite, but holds {host[where]}{place}; remove or replace it first")
 
 
 def require_number(
@@ -216,7 +220,8 @@ def require_number(
     fits_low = number > low if open_low else number >= low
     fits_high = number < high if open_high else number <= high
     if not (fits_low and fits_high) or math.isinf(number):
-        left, right = "(" if open_low or low == -math.inf else "[", ")" if open_high else "]"
+        left = "(" if open_low or low == -math.inf else "["
+        right = ")" if open_high or high == math.inf else "]"
         raise ValueError(
             f"{name} must lie in {left}{low:g}, {high:g}{right}, got {value!r}"
             + (f": {hint}" if hint else "")

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from bionet.backend import Array, device, floating, require_finite, require_number
+from bionet.backend import Array, device, floating, out_of_range_unwarned, require_finite, require_number
 
 
 def firing_rate(h: Array) -> Array:
@@ -39,14 +39,24 @@ def velocity(h: Array, currents: Array, w_inh: float) -> Array:
     Returns
     -------
     array, shape (..., hidden)
+
+    Raises
+    ------
+    ValueError
+        If `h` and `currents` differ in their number of units.
     """
     xp, h, currents = floating(h, currents)
+    _check_units("h", h, currents)
     return _velocity(xp, h, currents, float(w_inh))
 
 
 def residual(h: Array, currents: Array, w_inh: float) -> Array:
-    """Distance of `h` from a steady state, ``max |tau dh/dt|`` over the units, shape (...)."""
+    """Distance of `h` from a steady state, ``max |tau dh/dt|`` over the units, shape (...).
+
+    Arguments and errors are those of :func:`velocity`.
+    """
     xp, h, currents = floating(h, currents)
+    _check_units("h", h, currents)
     return xp.max(xp.abs(_velocity(xp, h, currents, float(w_inh))), axis=-1)
 
 
@@ -62,11 +72,13 @@ def simulate(
     w_inh : float
         Strength of the global inhibition, not negative (dimensionless). Above 1 the equation
         can have several steady states; the start decides.
-    tau, dt, t_max : float
-        Time constant, step and end, all positive and in one unit of time. The last step ends at
-        the multiple of `dt` nearest to `t_max`.
+    tau, dt : float
+        Time constant and step, positive and in one unit of time.
+    t_max : float
+        End, not negative, in the same unit. The last step ends at the multiple of `dt` nearest to
+        it.
     h0 : array, shape (..., hidden), optional
-        Activities at time 0; zeros by default.
+        Activities at time 0, taken in the dtype of `currents`; zeros by default.
 
     Returns
     -------
@@ -76,7 +88,7 @@ def simulate(
     Raises
     ------
     ValueError
-        For non-finite input, or a negative or zero time.
+        For non-finite input, a wrong shape, negative inhibition, or a time out of range.
     ArithmeticError
         If the trajectory leaves the floating-point range: `dt` is too long.
     """
@@ -85,17 +97,20 @@ def simulate(
     tau = require_number("tau", tau, 0.0, open_low=True)
     dt = require_number("dt", dt, 0.0, open_low=True)
     t_max = require_number("t_max", t_max, 0.0)
+    _check_hidden(currents)
     require_finite("currents", currents)
     h = xp.zeros_like(currents)
     if h0 is not None:
-        _, h0, _ = floating(h0, currents)
+        _, _, h0 = floating(currents, h0)
+        _check_units("h0", h0, currents)
         require_finite("h0", h0)
-        h = h + h0
+        h = h + xp.astype(h0, currents.dtype, copy=False)
     steps = round(t_max / dt)
     trajectory = [h]
-    for _ in range(steps):
-        h = h + (dt / tau) * _velocity(xp, h, currents, w_inh)
-        trajectory.append(h)
+    with out_of_range_unwarned():
+        for _ in range(steps):
+            h = h + (dt / tau) * _velocity(xp, h, currents, w_inh)
+            trajectory.append(h)
     path = xp.stack(trajectory)
     if not bool(xp.all(xp.isfinite(path[-1, ...]))):
         raise ArithmeticError(
@@ -132,17 +147,33 @@ def steady_state(currents: Array, w_inh: float) -> Array:
     ValueError
         If a current is not finite, or `w_inh` is outside ``[0, 1)``: from 1 on the steady state
         need not be unique, and which one is reached depends on the start.
+    ArithmeticError
+        If the summed currents leave the floating-point range.
     """
     xp, currents = floating(currents)
     w_inh = require_inhibition(w_inh)
-    if currents.ndim == 0 or currents.shape[-1] == 0:
-        raise ValueError(f"currents must have shape (..., hidden), got {currents.shape}")
+    _check_hidden(currents)
     require_finite("currents", currents)
-    return steady_state_unchecked(xp, currents, w_inh)
+    with out_of_range_unwarned():
+        h = steady_state_unchecked(xp, currents, w_inh)
+    if not bool(xp.all(xp.isfinite(h))):
+        raise ArithmeticError(
+            f"currents as large as {float(xp.max(xp.abs(currents))):.3g} leave the range of "
+            f"{currents.dtype} when summed; rescale them or use float64"
+        )
+    return h
 
 
 def require_inhibition(w_inh: Any) -> float:
-    """Return `w_inh` as a float if eq. 1 has a unique steady state for it, else raise."""
+    """Return `w_inh` as a float if eq. 1 has a unique steady state for it.
+
+    Raises
+    ------
+    TypeError
+        If `w_inh` is not a number.
+    ValueError
+        If it is outside ``[0, 1)``.
+    """
     return require_number(
         "w_inh",
         w_inh,
@@ -173,13 +204,13 @@ def relaxation_rates(active: int, w_inh: float) -> dict[str, float]:
     active : int
         Number of active units (positive activity).
     w_inh : float
-        Strength of the global inhibition.
+        Strength of the global inhibition (dimensionless).
 
     Returns
     -------
     dict
         ``differences`` (the slow modes, ``1 - w_inh``; absent with fewer than two active units),
-        ``common`` (``1 + w_inh (active - 1)``) and ``silent`` (1).
+        ``common`` (``1 + w_inh (active - 1)``; absent with none) and ``silent`` (1).
     """
     rates = {"silent": 1.0}
     if active >= 1:
@@ -202,6 +233,19 @@ def _velocity(xp: Any, h: Array, currents: Array, w_inh: float) -> Array:
     r = _rate(xp, h)
     others = xp.sum(r, axis=-1, keepdims=True) - r  # sum over nu != mu
     return currents - w_inh * others - h
+
+
+def _check_hidden(currents: Array) -> None:
+    if currents.ndim == 0 or currents.shape[-1] == 0:
+        raise ValueError(f"currents must have shape (..., hidden), got {currents.shape}")
+
+
+def _check_units(name: str, h: Array, currents: Array) -> None:
+    if h.shape[-1:] != currents.shape[-1:] or not h.ndim:
+        raise ValueError(
+            f"{name} and currents must have the same number of units in their last axis, "
+            f"got shapes {h.shape} and {currents.shape}"
+        )
 
 
 __all__ = [

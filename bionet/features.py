@@ -40,6 +40,13 @@ def _positive(x: Array) -> Array:
 
 
 def _norm(X: Array) -> Array:
+    """L2 norm of each row, 1 where it is blank; rows whose squares leave the range are scaled first."""
     xp = namespace(X)
-    norm = xp.sqrt(xp.sum(X * X, axis=-1, keepdims=True))
-    return xp.where(norm > 0, norm, xp.ones_like(norm))
+    one = xp.ones_like(X[..., :1])
+    largest = xp.max(xp.abs(X), axis=-1, keepdims=True)
+    tiny, huge = (float(getattr(xp.finfo(X.dtype), name)) for name in ("smallest_normal", "max"))
+    extreme = (largest > 0) & ((largest < tiny**0.25) | (largest > huge**0.25))
+    scale = xp.where(extreme, largest, one)
+    X = X / scale
+    norm = scale * xp.sqrt(xp.sum(X * X, axis=-1, keepdims=True))
+    return xp.where(norm > 0, norm, one)

@@ -18,15 +18,15 @@ closed form of one presentation is derived in chapter 3 of the book.
 
 from __future__ import annotations
 
+import math
 from typing import Any
-
-import numpy as np
 
 from bionet.backend import (
     Array,
     asarray_like,
     device,
     floating,
+    out_of_range_unwarned,
     require_finite,
     require_number,
     to_host,
@@ -57,6 +57,9 @@ class Divergence(ArithmeticError):
             "(init='sphere' or 'ball'), shorten the duration, lower delta, or normalise the images"
         )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.unit, self.y, self.time, self.duration)
+
 
 def learning_activation(h: Array, h_star: Any, delta: float) -> Array:
     """Learning activation g(h), eq. 2: 1 from `h_star` on, ``-delta`` from 0 to it, 0 below 0.
@@ -77,11 +80,12 @@ def learning_activation(h: Array, h_star: Any, delta: float) -> Array:
     Raises
     ------
     ValueError
-        If `delta` is negative (the sign is part of eq. 2) or `h` is not finite.
+        If `delta` is negative (the sign is part of eq. 2), or `h` or `h_star` is not finite.
     """
     xp, h = floating(h)
     delta = require_number("delta", delta, 0.0, hint="eq. 2 puts the minus sign itself: g = -delta")
     require_finite("h", h)
+    require_finite("h_star", floating(h_star)[1])
     return learning_activation_unchecked(xp, h, h_star, delta)
 
 
@@ -110,12 +114,24 @@ def velocity(W: Array, v: Array, g: Array, p: float = 2, R: float = 1) -> Array:
     Returns
     -------
     array, shape (hidden, features)
+
+    Raises
+    ------
+    ValueError
+        For wrong shapes, non-finite input, or `p` or `R` out of range.
     """
     xp, W, v, g = floating(W, v, g)
     p = require_number("p", p, 1.0)
     R = require_number("R", R, 0.0, open_low=True)
     _check_presentation(W, v, g)
-    return _velocity(xp, W, v, g, p, R)
+    return velocity_unchecked(xp, W, v, g, p, R)
+
+
+def velocity_unchecked(xp: Any, W: Array, v: Array, g: Array, p: float, R: float) -> Array:
+    """Equation 3 with no checks and no host synchronisation."""
+    covector = W if p == 2 else xp.sign(W) * xp.abs(W) ** (p - 1.0)
+    product = covector @ v  # <W, v>, (hidden,)
+    return g[:, None] * ((R**p) * v[None, :] - product[:, None] * W)
 
 
 def simulate(W: Array, v: Array, g: Array, tau_l: float, dt: float, t_max: float) -> tuple[Array, Array]:
@@ -125,8 +141,11 @@ def simulate(W: Array, v: Array, g: Array, tau_l: float, dt: float, t_max: float
     ----------
     W, v, g : array
         Shapes (hidden, features), (features,), (hidden,).
-    tau_l, dt, t_max : float
-        Time constant, step and end, positive and in one unit of time.
+    tau_l, dt : float
+        Time constant and step, positive and in one unit of time.
+    t_max : float
+        End, not negative, in the same unit. The last step ends at the multiple of `dt` nearest to
+        it.
 
     Returns
     -------
@@ -136,7 +155,7 @@ def simulate(W: Array, v: Array, g: Array, tau_l: float, dt: float, t_max: float
     Raises
     ------
     ValueError
-        For wrong shapes, non-finite input, or a time that is not positive.
+        For wrong shapes, non-finite input, or a time out of range.
     ArithmeticError
         If the weights leave the floating-point range.
     """
@@ -147,9 +166,9 @@ def simulate(W: Array, v: Array, g: Array, tau_l: float, dt: float, t_max: float
     _check_presentation(W, v, g)
     steps = round(t_max / dt)
     trajectory = [W]
-    with np.errstate(over="ignore", invalid="ignore"):
+    with out_of_range_unwarned():
         for _ in range(steps):
-            W = W + (dt / tau_l) * _velocity(xp, W, v, g, 2.0, 1.0)
+            W = W + (dt / tau_l) * velocity_unchecked(xp, W, v, g, 2.0, 1.0)
             trajectory.append(W)
     if not bool(xp.all(xp.isfinite(W))):
         raise ArithmeticError(
@@ -193,6 +212,9 @@ def present(W: Array, v: Array, g: Array, duration: float, check: bool = True) -
         If D(T) <= 0 for a unit: its weights diverge before `duration`.
     ValueError
         For wrong shapes, non-finite input or a negative duration.
+    ArithmeticError
+        If the new weights leave the floating-point range without a blow-up: the image is too long
+        to be squared, or D underflows to 0 for a unit with y = -1 (y = 1 where g < 0).
     """
     xp, W, v, g = floating(W, v, g)
     duration = require_number("duration", duration, 0.0)
@@ -203,9 +225,7 @@ def present(W: Array, v: Array, g: Array, duration: float, check: bool = True) -
     if check:
         raise_divergence(xp, D, y, g, a, duration)
         if not bool(xp.all(xp.isfinite(new))):
-            raise ArithmeticError(
-                f"a presentation of {duration:g} tau_L takes the weights out of the floating-point range"
-            )
+            raise _out_of_range(a, duration)
     return new
 
 
@@ -223,6 +243,11 @@ def blow_up_time(W: Array, v: Array, g: Array) -> Array:
     Returns
     -------
     array, shape (hidden,)
+
+    Raises
+    ------
+    ValueError
+        For wrong shapes or non-finite input.
     """
     xp, W, v, g = floating(W, v, g)
     _check_presentation(W, v, g)
@@ -270,12 +295,29 @@ def boost(xp: Any, W: Array, u: Array, y: Array, s: Array) -> tuple[Array, Array
 
 
 def raise_divergence(xp: Any, D: Array, y: Array, g: Array, a: Array, duration: float) -> None:
-    """Raise :class:`Divergence` for the unit that diverges first, if any has ``D <= 0``."""
+    """Raise :class:`Divergence` for the unit that diverges first, if any has ``D <= 0``.
+
+    Raises
+    ------
+    Divergence
+        As said.
+    ArithmeticError
+        If D underflows to 0, or is NaN, although no unit ever diverges.
+    """
     if bool(xp.all(D > 0)):
         return
     times = to_host(_blow_up_time(xp, y, g, a))
-    unit = int(np.argmin(times))
+    unit = int(times.argmin())
+    if not math.isfinite(times[unit]):
+        raise _out_of_range(a, duration)
     raise Divergence(unit, float(to_host(y)[unit]), float(times[unit]), duration)
+
+
+def _out_of_range(a: Array, duration: float) -> ArithmeticError:
+    return ArithmeticError(
+        f"a presentation of {duration:g} tau_L takes the weights out of the floating-point range (the "
+        f"image has length {float(a):.3g}); shorten it, normalise the image, or use float64"
+    )
 
 
 def _blow_up_time(xp: Any, y: Array, g: Array, a: Array) -> Array:
@@ -283,12 +325,6 @@ def _blow_up_time(xp: Any, y: Array, g: Array, a: Array) -> Array:
     ratio = xp.where(outward, 1.0 / xp.where(outward, xp.abs(y), xp.ones_like(y)), xp.zeros_like(y))
     rate = xp.where(outward, xp.abs(g) * a, xp.ones_like(y))
     return xp.where(outward, xp.atanh(ratio) / rate, asarray_like(float("inf"), y))
-
-
-def _velocity(xp: Any, W: Array, v: Array, g: Array, p: float, R: float) -> Array:
-    covector = W if p == 2 else xp.sign(W) * xp.abs(W) ** (p - 1.0)
-    product = covector @ v  # <W, v>, (hidden,)
-    return g[:, None] * ((R**p) * v[None, :] - product[:, None] * W)
 
 
 def _check_presentation(W: Array, v: Array, g: Array) -> None:

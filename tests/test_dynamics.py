@@ -183,5 +183,50 @@ def test_times_out_of_range_are_refused(name, value):
 
 
 def test_an_exploding_euler_run_raises_instead_of_returning_nan():
-    with pytest.raises(ArithmeticError, match="shorter dt"), np.errstate(all="ignore"):
+    with pytest.raises(ArithmeticError, match="shorter dt"):
         dynamics.simulate(-np.ones(3), 0.0, 1.0, 5.0, 5000.0, h0=-np.arange(3.0))
+
+
+def test_the_start_is_taken_in_the_dtype_of_the_currents():
+    currents = np.ones((2, 3), np.float32)
+    path = dynamics.simulate(currents, 0.5, 1.0, 0.1, 0.3, h0=[0.0, 1.0, 2.0])[1]
+    assert path.dtype == np.float32
+    np.testing.assert_array_equal(path[0], [[0, 1, 2]] * 2)
+
+
+@pytest.mark.parametrize("shape", [(3, 1), (2,), ()])
+def test_activities_of_another_number_of_units_are_refused(shape):
+    """Broadcasting would otherwise let one unit stand for three, or three for one."""
+    h, currents = np.ones(shape), np.ones((3, 3))
+    for function in (dynamics.velocity, dynamics.residual):
+        with pytest.raises(ValueError, match="same number of units"):
+            function(h, currents, 0.5)
+    with pytest.raises(ValueError, match="h0 and currents must have the same number of units"):
+        dynamics.simulate(currents, 0.5, 1.0, 0.1, 1.0, h0=h)
+
+
+@pytest.mark.parametrize("empty", [np.float64(1.0), np.ones((2, 0))])
+def test_currents_without_units_are_refused(empty):
+    for function in (
+        lambda: dynamics.steady_state(empty, 0.5),
+        lambda: dynamics.simulate(empty, 0.5, 1, 0.1, 1),
+    ):
+        with pytest.raises(ValueError, match=r"currents must have shape \(\.\.\., hidden\)"):
+            function()
+
+
+def test_currents_too_large_to_sum_raise_instead_of_returning_infinity():
+    with pytest.raises(ArithmeticError, match=r"3e\+38 leave the range of float32"):
+        dynamics.steady_state(np.full(2, 3e38, np.float32), 0.5)
+    assert np.isfinite(dynamics.steady_state(np.full(2, 3e38), 0.5)).all()
+
+
+def test_the_slow_mode_decays_as_its_rate_says():
+    """Two equal units and a small difference: what is left of it after 3 tau."""
+    currents, w_inh = np.array([1.001, 1.0]), 0.8
+    h = dynamics.steady_state(currents, w_inh)
+    start = h + np.array([1e-3, -1e-3])  # the slow mode: the units differ, their sum does not
+    end = dynamics.simulate(currents, w_inh, 1.0, 1e-3, 3.0, h0=start)[1][-1]
+    left = (end - h)[0] / 1e-3
+    assert left == pytest.approx(dynamics.slowest_remainder(3.0, w_inh), rel=1e-3)
+    assert left == pytest.approx(np.exp(-3.0 * dynamics.relaxation_rates(2, w_inh)["differences"]), rel=1e-3)

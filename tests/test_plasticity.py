@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -213,3 +214,44 @@ def test_wrong_shapes_and_nan_are_refused():
 def test_an_exploding_euler_run_raises_instead_of_returning_nan():
     with pytest.raises(ArithmeticError, match="blow_up_time"):
         plasticity.simulate(np.full((1, 2), 9.0), np.ones(2), -np.ones(1), 1.0, 0.1, 20.0)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, [1.0, np.nan]])
+def test_a_threshold_that_is_no_number_is_refused(bad):
+    """No comparison with NaN holds: every unit above 0 would learn with g = 1."""
+    with pytest.raises(ValueError, match="h_star must be finite"):
+        plasticity.learning_activation(np.ones(2), bad, 0.4)
+
+
+def test_a_threshold_an_image_is_broadcast():
+    h, h_star = np.array([[0.5, 2.0], [0.5, 2.0]]), np.array([[1.0], [0.1]])
+    np.testing.assert_array_equal(plasticity.learning_activation(h, h_star, 0.4), [[-0.4, 1], [1, 1]])
+
+
+def test_a_divergence_survives_the_way_back_from_another_process():
+    """Grid searches with n_jobs pickle what their workers raise."""
+    with pytest.raises(plasticity.Divergence) as caught:
+        plasticity.present(np.full((1, 2), 3.0), np.ones(2), -np.ones(1), 9.0)
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert str(again) == str(caught.value)
+    assert vars(again) == vars(caught.value)
+
+
+@pytest.mark.parametrize(("y", "g"), [(-1.0, 1.0), (1.0, -1.0)])
+def test_on_the_far_side_of_the_image_nothing_is_called_a_divergence(y, g):
+    """W = -u (or u with g < 0) stays where it is; where D underflows, the message is about the range."""
+    W, v = np.array([[y, 0.0]]), np.array([1.0, 0.0])
+    assert np.isinf(plasticity.blow_up_time(W, v, np.array([g]))[0])
+    np.testing.assert_allclose(plasticity.present(W, v, np.array([g]), 5.0), W, rtol=1e-9)
+    with pytest.raises(ArithmeticError, match="out of the floating-point range") as caught:
+        plasticity.present(W, v, np.array([g]), 1e3)
+    assert not isinstance(caught.value, plasticity.Divergence)
+
+
+def test_an_image_too_long_to_be_squared_is_named():
+    W, g = np.full((2, 2), 0.5, np.float32), np.array([1, 0], np.float32)
+    with (
+        np.errstate(over="ignore", invalid="ignore"),
+        pytest.raises(ArithmeticError, match="length inf"),
+    ):
+        plasticity.present(W, np.array([1e20, 0], np.float32), g, 1.0)

@@ -94,7 +94,7 @@ def test_backends_agree_for_one_and_a_hundred_steps(make, dtype, p):
             np.testing.assert_allclose(host(W), expected, atol=1e-3 if dtype == np.float32 else 1e-11)
 
 
-@pytest.mark.parametrize("k", [0, 1, 5, 2.5, True])
+@pytest.mark.parametrize("k", [0, 1, 5, 2.5, True, None, "2", float("nan")])
 def test_a_rank_that_does_not_exist_is_refused(k):
     with pytest.raises(ValueError, match=r"k must be an integer from 2 to the number of hidden units \(4\)"):
         ranking.ranked_step(np.ones((4, 3)), np.ones((2, 3)), 2, k, 0.4, 0.1)
@@ -105,3 +105,39 @@ def test_wrong_shapes_and_nan_are_refused():
         ranking.ranked_step(np.ones((4, 3)), np.ones((2, 5)), 2, 2, 0.4, 0.1)
     with pytest.raises(ValueError, match="batch must be finite"):
         ranking.ranked_step(np.ones((4, 3)), np.full((2, 3), np.nan), 2, 2, 0.4, 0.1)
+
+
+def test_currents_that_cannot_be_ranked_are_refused():
+    with pytest.raises(ValueError, match="currents must be finite"):
+        ranking.rank_activation(np.array([[np.nan, 1.0, 2.0]]), 2, 0.4)
+    with pytest.raises(ValueError, match=r"\(batch, hidden\), got \(3,\)"):
+        ranking.rank_activation(np.ones(3), 2, 0.4)
+    with pytest.raises(ValueError, match="got \\(3, 4\\) and \\(2, 5\\)"):
+        ranking.p_currents(np.ones((3, 4)), np.ones((2, 5)), 2)
+
+
+def test_the_last_rank_is_the_number_of_units():
+    g = ranking.rank_activation(np.array([[3.0, 1.0, 2.0]]), 3, 0.4)
+    np.testing.assert_array_equal(g, [[1, -0.4, 0]])
+
+
+def test_a_vanishing_change_is_not_blown_up():
+    """Below 1e-30 the change is left as small as it is, in float32 too, where rate / change overflows."""
+    W = np.zeros((3, 4), np.float32)
+    moved = ranking.ranked_step(W, np.full((2, 4), 1e-40, np.float32), 2, 2, 0.4, 0.1)
+    assert np.abs(moved).max() < 1e-9
+
+
+def test_a_step_that_leaves_the_range_raises_instead_of_returning_nan():
+    W, batch = np.full((3, 4), 1e20, np.float32), np.ones((2, 4), np.float32)
+    with pytest.raises(ArithmeticError, match=r"largest \|W\| 1e\+20, p = 4"):
+        ranking.ranked_step(W, batch, 4, 2, 0.4, 0.1)
+
+
+@pytest.mark.parametrize("p", [1.0, 1.5])
+def test_below_two_a_zero_weight_has_no_say_and_stays_finite(p):
+    """|W|^(p - 2) has a pole at 0, sgn(W)|W|^(p - 1) has none."""
+    W, batch = np.array([[0.0, 2.0], [1e-40, -1.0]]), np.ones((1, 2))
+    expected = [[2 ** (p - 1), 1e-40 ** (p - 1) - 1]]
+    np.testing.assert_allclose(ranking.p_currents(W, batch, p), expected)
+    assert np.isfinite(ranking.ranked_step(W, batch, p, 2, 0.4, 0.1)).all()

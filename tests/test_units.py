@@ -154,6 +154,14 @@ def test_unit_norm_keeps_blank_images_blank():
     np.testing.assert_allclose(made, [[0.6, 0.8], [0.0, 0.0]])
 
 
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("scale", [1e-44, 1e-30, 1e-6, 255.0, 1e30])
+def test_unit_norm_of_faint_and_of_glaring_images(make, scale):
+    """Squares of float32 leave its range from 1e19 on and vanish below 1e-23; the norm does not."""
+    made = unit_norm(make(scale * np.array([[3.0, 4.0], [0.0, 5.0]]), np.float32))
+    np.testing.assert_allclose(host(made), [[0.6, 0.8], [0.0, 1.0]], rtol=0.1 if scale < 1e-40 else 1e-6)
+
+
 def test_units_work_in_a_pipeline(X):
     pipeline = make_pipeline(RankedUnits(5, k=2, n_epochs=1, random_state=0))
     assert pipeline.fit_transform(X).shape == (40, 5)
