@@ -193,7 +193,12 @@ def test_every_page_in_the_browser(browser, address, html, theme):
     context.add_init_script(f"for (const key of ['mode', 'theme']) localStorage.setItem(key, '{theme}')")
     tab = context.new_page()
     page = ""
-    tab.on("console", lambda message: problems.append(f"{page}: console {message.type}: {message.text}"))
+
+    def note_message(message):
+        if message.type in ("warning", "error"):
+            problems.append(f"{page}: console {message.type}: {message.text}")
+
+    tab.on("console", note_message)
     tab.on("pageerror", lambda error: problems.append(f"{page}: script error: {error}"))
 
     def note_request(request):
