@@ -87,7 +87,7 @@ def test_readme_names_existing_targets():
 def test_readme_and_run_page_give_the_same_pip_lines():
     """The commands for those without make are written twice and must agree with each other."""
     blocks = [
-        re.search(r"```\n(python3 -m venv.*?)```", read(n), flags=re.DOTALL)[1]
+        re.search(r"```sh\n(python3 -m venv.*?)```", read(n), flags=re.DOTALL)[1]
         for n in ("README.md", "book/how-to-run.md")
     ]
     assert blocks[0] == blocks[1]
