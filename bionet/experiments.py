@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
-import json
-import os
-import platform
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import train_test_split
 from tqdm import tqdm
 
-import bionet
 from bionet import data, dynamics, plasticity
+from bionet._records import interval, provenance, record, write
 from bionet.features import unit_norm
-from bionet.ledger import results_folder
 from bionet.mlp import BackpropClassifier
 from bionet.readout import PowerReadout
 from bionet.units import CompetingUnits
+
+__all__ = [
+    "RUNS",
+    "SCHEMA",
+    "TALK",
+    "EulerRun",
+    "Talk",
+    "compare_talk",
+    "interval",
+    "provenance",
+    "record",
+    "reproduce_talk",
+    "talk_backprop",
+    "talk_euler",
+    "talk_readout",
+    "talk_sample",
+    "talk_start",
+    "talk_units",
+    "write",
+]
 
 SCHEMA = 1
 
@@ -171,9 +182,9 @@ def talk_euler(X: np.ndarray, W: np.ndarray, *, talk: Talk = TALK, progress: boo
                 for _ in range(steps):
                     h = h + dt / talk.tau * dynamics.velocity(h, currents, talk.w_inh)
             settled = time.perf_counter()
-            g = np.where(h < 0, 0.0, np.where(h < talk.h_star, -talk.delta, 1.0))
+            g = plasticity.learning_activation_unchecked(np, h, talk.h_star, talk.delta)
             for _ in range(talk.steps_w):
-                W += talk.dt_w / talk.tau_l * (g[:, None] * (v - (W @ v)[:, None] * W))
+                W += talk.dt_w / talk.tau_l * plasticity.velocity_unchecked(np, W, v, g, 2, 1)
             run.seconds_h += settled - started
             run.seconds_w += time.perf_counter() - settled
             run.wins += g > 0
@@ -181,68 +192,6 @@ def talk_euler(X: np.ndarray, W: np.ndarray, *, talk: Talk = TALK, progress: boo
             run.winners.append(int((g > 0).sum()))
             run.losers.append(int((g < 0).sum()))
     return run
-
-
-def provenance(*sets: data.ImageSet) -> dict[str, Any]:
-    """Where and with what a run was made: data hashes, versions, machine, threads, commit."""
-    return {
-        "data": {f"{s.name}/{s.split}": s.sha256 for s in sets},
-        "versions": {
-            "bionet": bionet.__version__,
-            "python": platform.python_version(),
-            **{name: _version(name) for name in ("numpy", "scipy", "scikit-learn")},
-        },
-        "machine": {
-            "processor": _processor(),
-            "cores": os.cpu_count(),
-            "system": f"{platform.system()} {platform.machine()}",
-            "blas": _blas(),
-        },
-        "commit": _commit(),
-        "command": " ".join(["bionet", *sys.argv[1:]]),
-    }
-
-
-def interval(values: Any, confidence: float = 0.95) -> tuple[float, float, float]:
-    """Mean of `values` and its t-interval: (mean, low, high).
-
-    Raises
-    ------
-    ValueError
-        With fewer than two values: one value has no spread.
-    """
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 1 or array.size < 2:
-        raise ValueError(f"an interval needs at least two values in one dimension, got {values!r}")
-    half = student.ppf(0.5 + confidence / 2, array.size - 1) * array.std(ddof=1) / array.size**0.5
-    return float(array.mean()), float(array.mean() - half), float(array.mean() + half)
-
-
-def write(name: str, record: dict[str, Any]) -> Path:
-    """Write ``results/NAME.json`` atomically."""
-    path = results_folder() / f"{name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".json.part")
-    partial.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(path)
-    return path
-
-
-def record(name: str) -> dict[str, Any]:
-    """Read the recorded run ``results/NAME.json``.
-
-    Raises
-    ------
-    FileNotFoundError
-        If it has not been recorded, with the command that records it.
-    """
-    path = results_folder() / f"{name}.json"
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise FileNotFoundError(
-            f"{path} has not been recorded; run `bionet reproduce {name}` to record it"
-        ) from None
 
 
 def reproduce_talk(seeds: int = 10, progress: bool = True) -> dict[str, Any]:
@@ -379,43 +328,3 @@ def compare_talk(run: dict[str, Any]) -> list[tuple[str, str, str]]:
 RUNS: dict[str, tuple[Callable[..., dict[str, Any]], str]] = {
     "talk": (reproduce_talk, "the whole talk on MNIST: both schemes, its two nets, the controls"),
 }
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "absent"
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or "unknown"
-
-
-def _blas() -> list[dict[str, Any]]:
-    try:
-        from threadpoolctl import threadpool_info
-    except ImportError:
-        return []
-    keys = ("internal_api", "version", "architecture", "num_threads")
-    return [{k: pool.get(k) for k in keys} for pool in threadpool_info() if pool["user_api"] == "blas"]
-
-
-def _commit() -> str:
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return done.stdout.strip()

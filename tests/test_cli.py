@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from bionet import data, experiments
+from bionet import _records, data, experiments
 from bionet.cli import app
 
 run = CliRunner().invoke
@@ -37,7 +37,7 @@ def test_an_unknown_run_is_named_and_exits_with_2():
 
 def test_reproduce_without_data_says_what_to_do_and_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("BIONET_DATA", str(tmp_path / "absent"))
-    monkeypatch.setattr(experiments, "results_folder", lambda: tmp_path)
+    monkeypatch.setattr(_records, "results_folder", lambda: tmp_path)
     result = run(app, ["reproduce", "talk"])
     assert result.exit_code == 1
     assert "absent" in result.output
@@ -50,7 +50,7 @@ def test_reproduce_writes_the_record_and_prints_the_table(tmp_path, monkeypatch)
     small = data.load("digits", split="test")
     monkeypatch.setattr(experiments.data, "load", lambda name, split="train": small)
     monkeypatch.setattr(experiments, "TALK", experiments.Talk(n_hidden=20, per_digit=3))
-    monkeypatch.setattr(experiments, "results_folder", lambda: tmp_path)
+    monkeypatch.setattr(_records, "results_folder", lambda: tmp_path)
     quick = {"n_epochs": 1}
     readout, backprop = experiments.talk_readout, experiments.talk_backprop
     monkeypatch.setattr(experiments, "talk_readout", lambda rows, **c: readout(rows, **c, **quick))
@@ -63,7 +63,16 @@ def test_reproduce_writes_the_record_and_prints_the_table(tmp_path, monkeypatch)
     assert np.shape(written["supervised"]["learned"]["accuracy"]) == (2,)
 
 
-@pytest.mark.parametrize("arguments", [[], ["--help"], ["data", "--help"], ["reproduce", "--help"]])
-def test_help_names_the_commands(arguments):
-    result = run(app, arguments)
-    assert "bionet" in result.output.lower() or "Usage" in result.output
+@pytest.mark.parametrize(
+    ("arguments", "code", "named"),
+    [
+        ([], 2, ["data", "list", "reproduce", "demo"]),
+        (["--help"], 0, ["data", "list", "reproduce", "demo"]),
+        (["data", "--help"], 0, ["status", "fetch"]),
+        (["reproduce", "--help"], 0, ["--seeds"]),
+    ],
+)
+def test_help_names_the_commands(arguments, code, named):
+    result = run(app, arguments, env={"TERM": "dumb", "NO_COLOR": "1"})
+    assert result.exit_code == code
+    assert all(re.search(rf"(?<!\w){re.escape(word)}\b", result.output) for word in named)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_1samp
 
-from bionet import data, experiments
+from bionet import _records, data, experiments
 from bionet.experiments import TALK, Talk
 
 
@@ -69,10 +69,14 @@ def test_intervals_are_students():
     assert (low, high) == pytest.approx((expected.low, expected.high))
     with pytest.raises(ValueError, match="at least two values"):
         experiments.interval([0.5])
+    with pytest.raises(ValueError, match=r"values must be finite, but holds nan at index \(1,\)"):
+        experiments.interval([0.5, math.nan])
+    with pytest.raises(ValueError, match=r"confidence must lie in \(0, 1\), got 95"):
+        experiments.interval(values, 95)
 
 
 def test_records_are_written_whole_and_read_back(tmp_path, monkeypatch):
-    monkeypatch.setattr(experiments, "results_folder", lambda: tmp_path)
+    monkeypatch.setattr(_records, "results_folder", lambda: tmp_path)
     with pytest.raises(FileNotFoundError, match="bionet reproduce talk"):
         experiments.record("talk")
     experiments.write("talk", {"run": "talk", "values": [0.1]})

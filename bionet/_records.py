@@ -1,0 +1,131 @@
+"""Records in ``results/``: where and with what a run was made, its spread, writing and reading."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import t as student
+
+import bionet
+from bionet import data
+from bionet.backend import require_finite, require_number
+from bionet.ledger import results_folder
+
+
+def provenance(*sets: data.ImageSet) -> dict[str, Any]:
+    """Where and with what a run was made: data hashes, versions, machine, threads, commit."""
+    return {
+        "data": {f"{s.name}/{s.split}": s.sha256 for s in sets},
+        "versions": {
+            "bionet": bionet.__version__,
+            "python": platform.python_version(),
+            **{name: _version(name) for name in ("numpy", "scipy", "scikit-learn")},
+        },
+        "machine": {
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "system": f"{platform.system()} {platform.machine()}",
+            "blas": _blas(),
+        },
+        "commit": _commit(),
+        "command": " ".join(["bionet", *sys.argv[1:]]),
+    }
+
+
+def interval(values: Any, confidence: float = 0.95) -> tuple[float, float, float]:
+    """Mean of `values` and its t-interval: (mean, low, high).
+
+    Parameters
+    ----------
+    values : sequence of float
+        Independent results, for instance one a seed.
+    confidence : float
+        Coverage of the interval, between 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        With fewer than two values (one value has no spread), or with NaN or infinity.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or array.size < 2:
+        raise ValueError(f"an interval needs at least two values in one dimension, got {values!r}")
+    require_finite("values", array)
+    confidence = require_number("confidence", confidence, 0.0, 1.0, open_low=True, open_high=True)
+    half = student.ppf(0.5 + confidence / 2, array.size - 1) * array.std(ddof=1) / array.size**0.5
+    return float(array.mean()), float(array.mean() - half), float(array.mean() + half)
+
+
+def write(name: str, record: dict[str, Any]) -> Path:
+    """Write ``results/NAME.json`` atomically."""
+    path = results_folder() / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".json.part")
+    partial.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    partial.replace(path)
+    return path
+
+
+def record(name: str) -> dict[str, Any]:
+    """Read the recorded run ``results/NAME.json``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it has not been recorded, with the command that records it.
+    """
+    path = results_folder() / f"{name}.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{path} has not been recorded; run `bionet reproduce {name}` to record it"
+        ) from None
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "absent"
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown"
+
+
+def _blas() -> list[dict[str, Any]]:
+    try:
+        from threadpoolctl import threadpool_info
+    except ImportError:
+        return []
+    keys = ("internal_api", "version", "architecture", "num_threads")
+    return [{k: pool.get(k) for k in keys} for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+
+def _commit() -> str:
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()
