@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from bionet.backend import to_host
 from bionet.mlp import BackpropClassifier
 from bionet.readout import PowerReadout
 from bionet.units import CompetingUnits, RankedUnits
+from bionet.validation import choice
 
 _KINDS = {c.__name__: c for c in (CompetingUnits, RankedUnits, PowerReadout, BackpropClassifier)}
 _FORMAT = 1
@@ -48,13 +50,15 @@ def save(estimator: Any, path: str | Path, dtype: str | None = None) -> Path:
     TypeError
         For another kind of estimator.
     ValueError
-        If it is not fitted.
+        If it is not fitted, holds what can only be pickled, or a number too large for `dtype`.
     """
     kind = type(estimator).__name__
     if kind not in _KINDS:
         raise TypeError(f"cannot save {kind}; expected one of {', '.join(sorted(_KINDS))}")
     if not hasattr(estimator, "n_features_in_"):
         raise ValueError(f"this {kind} is not fitted yet; call fit before saving it")
+    if dtype is not None:
+        choice("dtype", dtype, ("float16", "float32", "float64"))
     arrays: dict[str, np.ndarray] = {}
     kinds: dict[str, str] = {}
     for name in _ARRAYS[kind]:
@@ -65,7 +69,7 @@ def save(estimator: Any, path: str | Path, dtype: str | None = None) -> Path:
         for key, part in parts.items():
             host = to_host(part)
             kinds[key] = host.dtype.str
-            arrays[key] = host.astype(dtype) if dtype and host.dtype.kind == "f" else host
+            arrays[key] = _rounded(key, host, dtype) if dtype and host.dtype.kind == "f" else host
     if any(a.dtype.hasobject for a in arrays.values()):
         raise ValueError(
             "classes_ of Python objects cannot be stored without pickle; use strings or integers"
@@ -77,39 +81,58 @@ def save(estimator: Any, path: str | Path, dtype: str | None = None) -> Path:
         "params": _jsonable(estimator.get_params(deep=False)),
         "values": {n: getattr(estimator, n) for n in _VALUES if hasattr(estimator, n)},
         "dtypes": kinds,
+        "feature_names": list(getattr(estimator, "feature_names_in_", [])),
     }
     path = Path(path)
     path = path if path.suffix == ".npz" else path.with_name(path.name + ".npz")
     partial = path.with_name(path.name + ".part")
-    with open(partial, "wb") as file:
-        np.savez_compressed(file, allow_pickle=False, header=np.array(json.dumps(header)), **arrays)
-    partial.replace(path)
+    try:
+        with open(partial, "wb") as file:
+            np.savez_compressed(file, allow_pickle=False, header=np.array(json.dumps(header)), **arrays)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
     return path
 
 
 def load(path: str | Path) -> Any:
-    """Read an estimator written by :func:`save`.
+    """Read an estimator written by :func:`save`; its arrays are NumPy arrays.
+
+    What :func:`save` cannot hold is left out: parameters that are estimators, arrays or generators
+    have their defaults, and an optimiser its start.
+
+    Parameters
+    ----------
+    path : path
+        File to read.
+
+    Returns
+    -------
+    CompetingUnits, RankedUnits, PowerReadout or BackpropClassifier
 
     Raises
     ------
+    FileNotFoundError
+        If there is no such file.
     ValueError
-        If the file is not such a file, or is damaged.
+        If it is not such a file, is damaged, or comes from a newer version.
     """
     path = Path(path)
     try:
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             header = json.loads(str(file["header"]))
             arrays = {name: file[name] for name in file.files if name != "header"}
-        kind, params = header["kind"], header["params"]
+        newer = header["format"] > _FORMAT
+        kind, params, values = header["kind"], header["params"], header["values"]
         cls = _KINDS[kind]
         arrays = {name: a.astype(header["dtypes"][name]) for name, a in arrays.items()}
     except FileNotFoundError:
         raise
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, KeyError, TypeError, ValueError, OSError, EOFError) as error:
         raise ValueError(
             f"{path} is not an estimator saved by bionet, or is damaged ({error}); train and save it again"
         ) from error
-    if header["format"] > _FORMAT:
+    if newer:
         raise ValueError(f"{path} was written by a newer bionet ({header['bionet']}); update this one")
     if kind == "PowerReadout":
         params["units"] = arrays.get("components_")
@@ -126,9 +149,18 @@ def load(path: str | Path) -> Any:
             setattr(estimator, name, arrays.get(name))
     if kind == "PowerReadout":
         estimator.units_ = None
-    for name, value in header["values"].items():
+    for name, value in values.items():
         setattr(estimator, name, value)
+    if header.get("feature_names"):
+        estimator.feature_names_in_ = np.array(header["feature_names"], dtype=object)
     return estimator
+
+
+def _rounded(name: str, array: np.ndarray, dtype: str) -> np.ndarray:
+    largest = float(np.abs(array).max(initial=0.0))
+    if largest > float(np.finfo(dtype).max):
+        raise ValueError(f"{name} holds {largest:.3g}, too large for {dtype}; save it without dtype")
+    return array.astype(dtype)
 
 
 def _jsonable(params: dict[str, Any]) -> dict[str, Any]:

@@ -82,3 +82,61 @@ def test_the_unfitted_and_the_unknown_are_refused(tmp_path):
 def test_nothing_half_written_is_left(tmp_path):
     persistence.save(RankedUnits(5, k=2, n_epochs=1).fit(X), tmp_path / "units")
     assert [p.name for p in tmp_path.iterdir()] == ["units.npz"]
+
+
+def test_a_loaded_classifier_learns_on(tmp_path):
+    """With plain gradient descent, which has no state, as if it had never been saved."""
+    net = BackpropClassifier(6, optimizer="sgd", n_epochs=2, random_state=0).fit(X, y)
+    again = persistence.load(persistence.save(net, tmp_path / "net"))
+    np.testing.assert_array_equal(again.partial_fit(X, y).logits(X), net.partial_fit(X, y).logits(X))
+    adam = BackpropClassifier(6, n_epochs=2, random_state=0).fit(X, y)
+    again = persistence.load(persistence.save(adam, tmp_path / "adam"))
+    assert again.partial_fit(X, y).loss_history_[-1] < adam.loss_history_[0]
+
+
+def test_names_of_features_come_back(tmp_path):
+    units = RankedUnits(5, k=2, n_epochs=1).fit(X)
+    units.feature_names_in_ = np.array([f"pixel{i}" for i in range(8)], dtype=object)
+    again = persistence.load(persistence.save(units, tmp_path / "units"))
+    assert again.feature_names_in_.tolist() == units.feature_names_in_.tolist()
+
+
+@pytest.mark.parametrize("dtype", ["int8", "float8", 16])
+def test_other_precisions_are_refused(tmp_path, dtype):
+    with pytest.raises(ValueError, match="dtype must be one of 'float16', 'float32', 'float64'"):
+        persistence.save(RankedUnits(5, k=2, n_epochs=1).fit(X), tmp_path / "units", dtype=dtype)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_too_large_for_half_precision_are_refused(tmp_path):
+    units = RankedUnits(5, k=2, n_epochs=1).fit(X)
+    units.components_ = units.components_ * np.float32(1e6)
+    with pytest.raises(ValueError, match=r"components_ holds .*e\+06, too large for float16"):
+        persistence.save(units, tmp_path / "units", dtype="float16")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_with_flipped_bytes_is_refused(tmp_path):
+    path = persistence.save(RankedUnits(50, k=2, n_epochs=1).fit(X), tmp_path / "units")
+    content = bytearray(path.read_bytes())
+    for i in range(60, len(content) - 400, 37):
+        content[i] ^= 0xFF
+    path.write_bytes(bytes(content))
+    with pytest.raises(ValueError, match=r"units\.npz is not an estimator"):
+        persistence.load(path)
+
+
+@pytest.mark.parametrize("header", ["[]", "{}", '{"format": "one"}'])
+def test_a_header_of_another_kind_is_refused(tmp_path, header):
+    path = tmp_path / "other.npz"
+    np.savez(path, header=np.array(header))
+    with pytest.raises(ValueError, match="not an estimator saved by bionet"):
+        persistence.load(path)
+
+
+def test_a_file_of_a_newer_version_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(persistence, "_FORMAT", 2)
+    path = persistence.save(RankedUnits(5, k=2, n_epochs=1).fit(X), tmp_path / "units")
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="newer bionet"):
+        persistence.load(path)
