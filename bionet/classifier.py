@@ -29,7 +29,7 @@ class GradientClassifier(ClassifierMixin, BaseEstimator):
     """Base of classifiers whose logits can be differentiated down to the pixels.
 
     A subclass provides ``_prepare`` (images to the input of the trained part), ``_parameters``
-    (its arrays), ``_forward`` and ``_backward``.
+    (its arrays), ``_forward``, ``_backward`` and ``_pixels`` (the gradient down to the images).
     """
 
     classes_: np.ndarray
@@ -47,15 +47,10 @@ class GradientClassifier(ClassifierMixin, BaseEstimator):
         ValueError
             For wrong shapes, NaN, fewer than two classes or parameters out of range.
         ArithmeticError
-            If the loss leaves the floating-point range.
+            If the loss or a weight leaves the floating-point range.
         """
         X = validation.images(self, X, reset=True)
         index = validation.labels(self, X, y, reset=True)
-        if len(self.classes_) < 2:
-            raise ValueError(
-                f"{type(self).__name__} needs samples of at least 2 classes, got one class: "
-                f"{self.classes_.tolist()}"
-            )
         order_rng = self._begin(X)
         rates = rates_of(self.learning_rate, self.n_epochs)
         inputs = self._prepare_all(X)
@@ -88,12 +83,27 @@ class GradientClassifier(ClassifierMixin, BaseEstimator):
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError, ArithmeticError
+            As ``fit``; also for a label that is not among the classes of the first call.
+        TypeError
+            For images of another array library than those before.
+
+        Notes
+        -----
+        A classifier that was saved and loaded goes on with a fresh optimiser: Adam's running means
+        are not stored.
         """
-        first = not hasattr(self, "classes_")
+        first = not hasattr(self, "n_iter_")
         X = validation.images(self, X, reset=first)
         index = validation.labels(self, X, y, classes=classes, reset=first)
         if first:
             self._begin(X)
+        elif not hasattr(self, "_optimizer"):
+            self._optimizer = optimizer(self.optimizer)
+        X = validation.like_learned(X, self._parameters()[0])
         if learning_rate is None:
             rate = rates_of(self.learning_rate, self.n_epochs)[0]
         else:
@@ -103,11 +113,28 @@ class GradientClassifier(ClassifierMixin, BaseEstimator):
         return self
 
     def logits(self, X: Any) -> Array:
-        """Return the logits of images `X`, shape (samples, classes)."""
-        X = validation.fitted_images(self, X)
+        """Return the logits of images `X`, shape (samples, features), as (samples, classes).
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before ``fit``.
+        ValueError
+            For another number of features, NaN or infinity.
+        TypeError
+            For images of another array library than those of ``fit``.
+        ArithmeticError
+            If a logit leaves the floating-point range.
+        """
+        X = self._fitted_images(X)
         xp = namespace(X)
-        parts = [self._logits(X[block, :]) for block in blocks(X.shape[0], _BLOCK)]
-        return xp.concat(parts)
+        S = xp.concat([self._logits(X[block, :]) for block in blocks(X.shape[0], _BLOCK)])
+        if not bool(xp.all(xp.isfinite(S))):
+            raise ArithmeticError(
+                f"logits leave the range of {S.dtype} (largest pixel {float(xp.max(xp.abs(X))):.3g}); "
+                "rescale the images as for training, set unit_norm=True, or use float64"
+            )
+        return S
 
     def decision_function(self, X: Any) -> Array:
         """Return the logits, or for two classes their difference, as scikit-learn asks."""
@@ -144,8 +171,13 @@ class GradientClassifier(ClassifierMixin, BaseEstimator):
         Returns
         -------
         array, shape (samples, features)
+
+        Raises
+        ------
+        ValueError
+            For wrong shapes, NaN or infinity.
         """
-        X = validation.fitted_images(self, X)
+        X = self._fitted_images(X)
         weights = asarray_like(logit_weights, X)
         if weights.shape != (X.shape[0], len(self.classes_)):
             raise ValueError(
@@ -176,9 +208,14 @@ class GradientClassifier(ClassifierMixin, BaseEstimator):
         -------
         loss : array, shape (samples,)
         gradient : array, shape (samples, features)
+
+        Raises
+        ------
+        ValueError
+            For wrong shapes, NaN, an unknown label or loss, or ``"dlr"`` with two classes.
         """
         validation.choice("loss", loss, (*losses.ATTACKS, "trained"))
-        X = validation.fitted_images(self, X)
+        X = self._fitted_images(X)
         index = validation.labels(self, X, y, reset=False)
         xp = namespace(X)
         values, gradients = [], []
@@ -206,6 +243,11 @@ class GradientClassifier(ClassifierMixin, BaseEstimator):
 
     def _begin(self, X: Array) -> np.random.Generator:
         """Check the parameters, draw the start, and return the generator of the orders."""
+        if len(self.classes_) < 2:
+            raise ValueError(
+                f"{type(self).__name__} needs samples of at least 2 classes, got one class: "
+                f"{self.classes_.tolist()}"
+            )
         self._check_loss()
         self._optimizer = optimizer(self.optimizer)
         weights_rng, order_rng = generators(self.random_state, 2)
@@ -225,12 +267,19 @@ class GradientClassifier(ClassifierMixin, BaseEstimator):
         return namespace(value).sum(value)
 
     def _record(self, loss: float) -> None:
-        if not np.isfinite(loss):
+        finite = all(bool(namespace(a).all(namespace(a).isfinite(a))) for a in self._parameters())
+        if not (finite and np.isfinite(loss)):
             raise ArithmeticError(
-                f"the loss became {loss} in epoch {len(self.loss_history_) + 1}; lower learning_rate, or "
+                f"the {'loss' if finite else 'weights'} left the floating-point range in epoch "
+                f"{len(self.loss_history_) + 1} (loss {loss:g}); lower learning_rate, or "
                 "set unit_norm=True so that powers of the currents stay in range"
             )
         self.loss_history_.append(loss)
+
+    def _fitted_images(self, X: Any) -> Array:
+        X = validation.fitted_images(self, X)
+        namespace(X, self._parameters()[0])  # images and weights in one library, or a clear TypeError
+        return X
 
     def _prepare_all(self, X: Array) -> Array:
         parts = [self._prepare(X[block, :]) for block in blocks(X.shape[0], _BLOCK)]

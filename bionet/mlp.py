@@ -150,9 +150,14 @@ class BackpropClassifier(GradientClassifier):
         Returns
         -------
         list of array, shape (out, in)
-            Like ``coefs_``.
+            Like ``coefs_``; with `weight_decay`, its share is in it.
+
+        Raises
+        ------
+        ValueError
+            For wrong shapes, NaN or an unknown label.
         """
-        X = validation.fitted_images(self, X)
+        X = self._fitted_images(X)
         index = validation.labels(self, X, y, reset=False)
         back = self.coefs_[1:] if feedback is None else list(feedback)
         given, needed = [b.shape for b in back], [W.shape for W in self.coefs_[1:]]

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bionet.backend import Array, namespace, require_number
+from bionet.validation import choice, integer
 
 Schedule = float | Sequence[tuple[int, float]]
 
@@ -27,18 +28,26 @@ def rates_of(learning_rate: Schedule, n_epochs: int) -> list[float]:
     Raises
     ------
     ValueError
-        If a rate is negative or not finite, or the stretches do not add up to `n_epochs`.
+        If a rate is negative or not finite, the schedule is not made of pairs, or its stretches do
+        not add up to `n_epochs`.
     """
-    if isinstance(n_epochs, bool) or int(n_epochs) != n_epochs or n_epochs < 1:
-        raise ValueError(f"n_epochs must be an integer of at least 1, got {n_epochs!r}")
+    n_epochs = integer("n_epochs", n_epochs)
     if isinstance(learning_rate, Sequence):
-        rates = [require_number("rate", r, 0.0) for count, r in learning_rate for _ in range(count)]
+        if not all(isinstance(part, Sequence) and len(part) == 2 for part in learning_rate) or isinstance(
+            learning_rate, str
+        ):
+            raise ValueError(
+                f"learning_rate must be a number or a sequence of (epochs, rate), got {learning_rate!r}"
+            )
+        rates = []
+        for count, rate in learning_rate:
+            rates += [require_number("rate", rate, 0.0)] * integer("epochs", count)
         if len(rates) != n_epochs:
             raise ValueError(
                 f"the schedule {tuple(learning_rate)!r} has {len(rates)} epochs, but n_epochs is {n_epochs}"
             )
         return rates
-    return [require_number("learning_rate", learning_rate, 0.0)] * int(n_epochs)
+    return [require_number("learning_rate", learning_rate, 0.0)] * n_epochs
 
 
 class SGD:
@@ -95,8 +104,4 @@ def optimizer(name: Any) -> SGD | Adam:
     ValueError
         For another name.
     """
-    if name == "sgd":
-        return SGD()
-    if name == "adam":
-        return Adam()
-    raise ValueError(f"optimizer must be 'adam' or 'sgd', got {name!r}")
+    return SGD() if choice("optimizer", name, ("adam", "sgd")) == "sgd" else Adam()

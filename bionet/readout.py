@@ -19,9 +19,9 @@ import array_api_compat
 import numpy as np
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
+from sklearn.utils.validation import check_is_fitted
 
-from bionet import validation
-from bionet.backend import Array, asarray_like, namespace, require_number, to_host
+from bionet.backend import Array, asarray_like, namespace, require_finite, require_number, to_host
 from bionet.classifier import GradientClassifier, uniform_start
 from bionet.features import (
     rectified_power,
@@ -111,8 +111,11 @@ class PowerReadout(GradientClassifier):
         self.verbose = verbose
 
     def features(self, X: Any) -> Array:
-        """Return the hidden features ``max(W v, 0)^n``, shape (samples, hidden)."""
-        return self._prepare_all(validation.fitted_images(self, X))
+        """Return the hidden features ``max(W v, 0)^n`` of images, shape (samples, hidden).
+
+        Without `units` they are the (rectified, powered) pixels; without `rectify` the currents.
+        """
+        return self._prepare_all(self._fitted_images(X))
 
     def _draw(self, X: Array, rng: np.random.Generator) -> None:
         n = require_number("n", self.n, 1.0)
@@ -134,9 +137,24 @@ class PowerReadout(GradientClassifier):
         if array_api_compat.is_array_api_obj(units):
             if units.ndim != 2:
                 raise ValueError(f"rows must have shape (hidden, features), got {units.shape}")
-            return None, asarray_like(units, X)
+            return None, self._own_rows(units, X)
+        if not hasattr(units, "fit"):
+            raise TypeError(
+                "units must be an estimator, an array of rows (hidden, features) or None, "
+                f"got {type(units).__name__}"
+            )
+        if isinstance(units, FrozenEstimator):
+            check_is_fitted(units)
         fitted = units if isinstance(units, FrozenEstimator) else clone(units).fit(X)
-        return fitted, asarray_like(to_host(fitted.components_), X)
+        if not hasattr(fitted, "components_"):
+            raise ValueError(f"units must have components_ after fit, but {fitted!r} has none")
+        return fitted, self._own_rows(fitted.components_, X)
+
+    def _own_rows(self, rows: Array, X: Array) -> Array:
+        """A copy of `rows` beside `X`: units that learn on do not change a trained readout."""
+        W = asarray_like(np.array(to_host(rows)), X)
+        require_finite("the units' rows", W)
+        return W
 
     def _direction(self, X: Array) -> Array:
         return unit_norm(X) if self.unit_norm else X

@@ -27,7 +27,7 @@ from bionet.backend import (
     to_host,
 )
 from bionet.features import unit_norm
-from bionet.validation import choice, fitted_images, images, integer
+from bionet.validation import choice, fitted_images, images, integer, like_learned
 
 _BLOCK = 256  # images between two looks at the device-side divergence flag
 
@@ -46,6 +46,11 @@ def initial_weights(init: Any, n_hidden: int, n_features: int, rng: np.random.Ge
     Returns
     -------
     numpy.ndarray, shape (hidden, features), float64
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, or an array of another shape or with NaN or infinity.
     """
     shape = (n_hidden, n_features)
     if not isinstance(init, str):
@@ -64,6 +69,17 @@ def initial_weights(init: Any, n_hidden: int, n_features: int, rng: np.random.Ge
     return W if init == "sphere" else 0.5 * W
 
 
+def _require_squares(X: Array) -> None:
+    """Raise ``ValueError`` if the squared length of an image could leave the range of its dtype."""
+    xp = namespace(X)
+    largest = float(xp.max(xp.abs(X)))
+    if largest > (float(xp.finfo(X.dtype).max) / X.shape[1]) ** 0.5:
+        raise ValueError(
+            f"images with entries as large as {largest:.3g} have no length in {X.dtype}: set "
+            "normalize=True, rescale them, or use float64"
+        )
+
+
 class _Units(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """What both estimators share: start, counting, currents."""
 
@@ -71,9 +87,28 @@ class _Units(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """Return the currents ``X @ components_.T``, shape (samples, hidden).
 
         The ordinary dot product, whatever p the units were trained with.
+
+        Parameters
+        ----------
+        X : array, shape (samples, features)
+            Images, in the array library of those the units learned from.
+
+        Returns
+        -------
+        array, shape (samples, hidden)
+            In the dtype of `X`.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before ``fit``.
+        ValueError
+            For another number of features, NaN or infinity.
+        TypeError
+            For images of another array library.
         """
         X = fitted_images(self, X)
-        xp = namespace(X)
+        xp = namespace(X, self.components_)
         return X @ xp.astype(self.components_, X.dtype, copy=False).T
 
     def _start(self, X: Array, rng: np.random.Generator) -> None:
@@ -81,6 +116,15 @@ class _Units(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         W = initial_weights(self.init, n_hidden, X.shape[1], rng)
         self.components_ = asarray_like(W, X)
         self.wins_ = np.zeros(n_hidden, dtype=np.int64)
+
+    def _require_finite_weights(self, X: Array, W: Array, remedy: str) -> None:
+        """Look at the weights once a pass (synchronises with the device)."""
+        xp = namespace(W)
+        if not bool(xp.all(xp.isfinite(W))):
+            raise ArithmeticError(
+                f"the weights left the floating-point range; {remedy}, and check the scale of the images "
+                f"(largest entry {float(xp.max(xp.abs(X))):.3g})"
+            )
 
     @property
     def _n_features_out(self) -> int:
@@ -207,8 +251,13 @@ class CompetingUnits(_Units):
 
         Raises
         ------
+        ValueError
+            For wrong shapes, NaN, or parameters out of range.
         bionet.plasticity.Divergence
-            If a unit's weights grow without bound.
+            If a unit's weights grow without bound. ``components_`` is then what it was before that
+            image (on a device, before its block of images).
+        ArithmeticError
+            If the weights leave the floating-point range.
         """
         X = images(self, X, reset=True)
         duration, w_inh = self._check()
@@ -240,12 +289,20 @@ class CompetingUnits(_Units):
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError, bionet.plasticity.Divergence, ArithmeticError
+            As ``fit``; also for durations that are negative, not finite, or of another shape.
+        TypeError
+            For images of another array library than those before.
         """
         first = not hasattr(self, "components_")
         X = images(self, X, reset=first)
         duration, w_inh = self._check()
         if first:
             self._begin(X, generators(self.random_state, 2)[0])
+        X = like_learned(X, self.components_)
         lengths = np.broadcast_to(
             np.asarray(duration if durations is None else durations, dtype=np.float64), X.shape[:1]
         )
@@ -267,16 +324,25 @@ class CompetingUnits(_Units):
         require_number("h_star", self.h_star, 0.0)
         if self.threshold == "relative":
             require_number("h_star", self.h_star, 0.0, 1.0, hint="it is a fraction of the largest activity")
+        if self.solver == "euler":
+            require_number("t_max", self.t_max, 0.0)
+            require_number("dt", self.dt, 0.0, open_low=True)
+            require_number("dt_w", self.dt_w, 0.0, open_low=True)
         duration = require_number("duration", self.duration, 0.0)
         return duration, dynamics.require_inhibition(self.w_inh)
 
     def _learn(self, X: Array, order: np.ndarray, durations: np.ndarray, w_inh: float, label: str) -> None:
         if self.normalize:
             X = unit_norm(X)
+        else:
+            _require_squares(X)
         learn = self._learn_rows if is_numpy(X) else self._learn_dense
         parts = list(blocks(len(order), _BLOCK))
         for part in tqdm(parts, desc=label, disable=not self.verbose, unit="block"):
             learn(X, order[part], durations[part], w_inh)
+        self._require_finite_weights(
+            X, self.components_, "shorten duration, lower delta or set normalize=True"
+        )
 
     def _activation(self, xp: Any, currents: Array, w_inh: float) -> Array:
         """Equations 1 and 2 for one image: currents (hidden,) to g (hidden,)."""
@@ -290,8 +356,10 @@ class CompetingUnits(_Units):
         return xp.where(xp.max(h) > 0, g, xp.zeros_like(g)) if self.threshold == "relative" else g
 
     def _euler(self, W: Array, v: Array, g: Array, duration: float) -> Array:
+        if duration == 0.0:
+            return W
         steps = max(1, round(duration / float(self.dt_w)))
-        return plasticity.simulate(W, v, g, 1.0, max(duration, 1e-300) / steps, duration)[1][-1, ...]
+        return plasticity.simulate(W, v, g, 1.0, duration / steps, duration)[1][-1, ...]
 
     def _learn_rows(self, X: Array, order: np.ndarray, durations: np.ndarray, w_inh: float) -> None:
         """On the host: change the rows with g != 0 only, one image after another."""
@@ -312,13 +380,14 @@ class CompetingUnits(_Units):
                 W[rows] = self._euler(W[rows], v, g[rows], duration)
                 continue
             y = currents[rows] / a
-            W[rows], D = plasticity.boost(xp, W[rows], v / a, y, g[rows] * (a * duration))
+            new, D = plasticity.boost(xp, W[rows], v / a, y, g[rows] * (a * duration))
             if not D.min() > 0:
                 try:
                     plasticity.raise_divergence(xp, D, y, g[rows], np.asarray(a, W.dtype), duration)
                 except plasticity.Divergence as error:
                     unit = int(rows[error.unit])
                     raise plasticity.Divergence(unit, error.y, error.time, duration) from None
+            W[rows] = new
 
     def _learn_dense(self, X: Array, order: np.ndarray, durations: np.ndarray, w_inh: float) -> None:
         """On a device: change all rows, look at the divergence flag once a block."""
@@ -431,6 +500,13 @@ class RankedUnits(_Units):
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            For wrong shapes, NaN, or parameters out of range.
+        ArithmeticError
+            If the weights leave the floating-point range.
         """
         X = images(self, X, reset=True)
         rate = self._check()
@@ -457,6 +533,13 @@ class RankedUnits(_Units):
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError, ArithmeticError
+            As ``fit``.
+        TypeError
+            For images of another array library than those before.
         """
         first = not hasattr(self, "components_")
         X = images(self, X, reset=first)
@@ -465,6 +548,7 @@ class RankedUnits(_Units):
             rate = require_number("learning_rate", learning_rate, 0.0)
         if first:
             self._start(X, generators(self.random_state, 2)[0])
+        X = like_learned(X, self.components_)
         self._learn(X, np.arange(X.shape[0]), rate)
         return self
 
@@ -484,10 +568,6 @@ class RankedUnits(_Units):
             batch = xp.take(X, order[block], axis=0)
             W, g = ranking.ranked_step_unchecked(xp, W, batch, p, k, delta, rate)
             wins = wins + xp.sum(xp.astype(g > 0, W.dtype), axis=0)
-        if not bool(xp.all(xp.isfinite(W))):
-            raise ArithmeticError(
-                "the weights left the floating-point range; lower learning_rate or delta, and check "
-                f"the scale of the images (largest entry {float(xp.max(xp.abs(X))):.3g})"
-            )
+        self._require_finite_weights(X, W, "lower learning_rate or delta")
         self.components_ = W
         self.wins_ += to_host(wins).astype(np.int64)

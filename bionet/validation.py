@@ -39,9 +39,28 @@ def images(estimator: Any, X: Any, *, reset: bool) -> Array:
 
 
 def fitted_images(estimator: Any, X: Any) -> Array:
-    """Return checked `X` for a fitted `estimator`, in the dtype of what it learned."""
+    """Return checked `X` for a fitted `estimator`, in its own floating dtype.
+
+    Raises
+    ------
+    sklearn.exceptions.NotFittedError
+        If `estimator` is not fitted.
+    ValueError
+        As :func:`images`.
+    """
     check_is_fitted(estimator)
     return images(estimator, X, reset=False)
+
+
+def like_learned(X: Array, learned: Array) -> Array:
+    """Return `X` in the dtype of the `learned` array, so that training goes on in that dtype.
+
+    Raises
+    ------
+    TypeError
+        If `X` belongs to another array library.
+    """
+    return namespace(X, learned).astype(X, learned.dtype, copy=False)
 
 
 def labels(estimator: Any, X: Array, y: Any, *, classes: Any = None, reset: bool) -> Array:
@@ -65,12 +84,16 @@ def labels(estimator: Any, X: Array, y: Any, *, classes: Any = None, reset: bool
         )
     if reset:
         estimator.classes_ = np.unique(host if classes is None else np.asarray(classes))
-    index = np.searchsorted(estimator.classes_, host)
+    try:
+        index = np.searchsorted(estimator.classes_, host)
+    except TypeError:  # strings where numbers are known, or the other way round: none is a class
+        index = np.zeros(host.shape, dtype=np.int64)
     index = np.minimum(index, len(estimator.classes_) - 1)
     strange = estimator.classes_[index] != host
     if strange.any():
+        label = host[strange].tolist()[0]
         raise ValueError(
-            f"label {host[strange][0]!r} at index {int(np.argmax(strange))} is not one of the classes "
+            f"label {label!r} at index {int(np.argmax(strange))} is not one of the classes "
             f"{estimator.classes_.tolist()}"
         )
     return indices_like(index, X)
@@ -90,7 +113,13 @@ def integer(name: str, value: Any, low: int = 1) -> int:
 
 
 def choice(name: str, value: Any, options: tuple[str, ...]) -> str:
-    """Return `value` if it is one of `options`, else raise ``ValueError``."""
+    """Return `value` if it is one of `options`.
+
+    Raises
+    ------
+    ValueError
+        Otherwise.
+    """
     if not isinstance(value, str) or value not in options:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {value!r}")
     return value

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from backends import MAKERS, host
 from sklearn.base import clone
+from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits
+from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
@@ -16,7 +18,7 @@ from bionet.backend import generators
 from bionet.mlp import BackpropClassifier
 from bionet.optim import SGD, Adam, rates_of
 from bionet.readout import PowerReadout
-from bionet.units import RankedUnits
+from bionet.units import CompetingUnits, RankedUnits
 
 RNG = np.random.default_rng(0)
 ROWS = RNG.standard_normal((7, 12))
@@ -206,7 +208,9 @@ def test_readouts_work_in_a_grid_search_and_cross_validation(problem):
     model = PowerReadout(RankedUnits(5, k=2, n_epochs=1, random_state=0), n_epochs=5, random_state=0)
     assert cross_val_score(model, X, y, cv=3).shape == (3,)
     search = GridSearchCV(model, {"n": [1.0, 3.0], "units__n_hidden": [4, 6]}, cv=2).fit(X, y)
-    assert search.best_params_["n"] in (1.0, 3.0)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    best = search.best_estimator_
+    assert (best.n, len(best.components_)) == tuple(search.best_params_[k] for k in ("n", "units__n_hidden"))
 
 
 def test_probabilities_rank_as_the_logits_do(problem):
@@ -300,3 +304,99 @@ def test_pixel_gradients_agree_with_autograd(problem, name):
             v = torch.relu(S) ** (model.n if model.activation == "power" else 1.0)
     torch.nn.functional.cross_entropy(S, torch.tensor(y), reduction="sum").backward()
     np.testing.assert_allclose(model.loss_gradient(X, y)[1], x.grad.numpy(), rtol=1e-6, atol=1e-9)
+
+
+def test_a_first_call_that_fails_leaves_a_beginner(problem):
+    """partial_fit after a refused parameter starts afresh instead of missing its weights."""
+    X, y = problem
+    model = PowerReadout(ROWS, n=0.5, random_state=0)
+    with pytest.raises(ValueError, match="n must lie in"):
+        model.partial_fit(X, y)
+    model.set_params(n=2.0).partial_fit(X, y)
+    expected = PowerReadout(ROWS, n=2.0, random_state=0).partial_fit(X, y)
+    np.testing.assert_array_equal(model.logits(X), expected.logits(X))
+
+
+def test_one_class_is_refused_by_partial_fit_too(problem):
+    X, _ = problem
+    with pytest.raises(ValueError, match="at least 2 classes, got one class"):
+        PowerReadout(ROWS).partial_fit(X, np.zeros(len(X)))
+
+
+@every
+@pytest.mark.parametrize("make", MAKERS)
+def test_training_goes_on_in_the_dtype_it_began_in(problem, classifier, make):
+    X, y = problem
+    model = clone(classifier).partial_fit(make(X, np.float32), y)
+    model.partial_fit(make(X, np.float64), y)
+    assert all(host(a).dtype == np.float32 for a in model._parameters())
+
+
+@every
+def test_images_of_another_library_are_refused_by_name(problem, classifier):
+    import array_api_strict
+
+    X, y = problem
+    model = clone(classifier).fit(X, y)
+    given = array_api_strict.asarray(X)
+    for call in (
+        lambda: model.predict(given),
+        lambda: model.loss_gradient(given, y),
+        lambda: model.partial_fit(given, y),
+    ):
+        with pytest.raises(TypeError, match=r"one array library.*asarray_like"):
+            call()
+
+
+def test_a_last_step_that_leaves_the_range_is_not_returned(problem):
+    """The loss is computed before the step: after the last one only the weights can tell."""
+    X, y = problem
+    model = BackpropClassifier(4, n_epochs=1, optimizer="sgd", batch_size=60, learning_rate=1e38)
+    with np.errstate(all="ignore"), pytest.raises(ArithmeticError, match="weights left the floating-point"):
+        model.fit(1e3 * X.astype(np.float32), y)
+
+
+def test_logits_out_of_range_are_not_returned(problem):
+    X, y = problem
+    model = PowerReadout(ROWS, n=12.0, unit_norm=False, n_epochs=1, random_state=0).fit(X, y)
+    with np.errstate(all="ignore"), pytest.raises(ArithmeticError, match="logits leave the range of float64"):
+        model.predict(1e30 * X)
+
+
+def test_labels_of_another_kind_are_not_classes(problem):
+    X, y = problem
+    model = PowerReadout(n_epochs=1).fit(X, y)
+    for names in (np.full(len(X), "a"), np.full(len(X), "a", dtype=object)):
+        with pytest.raises(ValueError, match="label 'a' at index 0 is not one of the classes"):
+            model.loss_gradient(X, names)
+
+
+def test_a_readout_keeps_the_rows_it_was_trained_on(problem):
+    """Units that go on learning do not change a readout trained before."""
+    X, y = problem
+    units = CompetingUnits(5, init="sphere", random_state=0).fit(X)
+    model = PowerReadout(FrozenEstimator(units), n_epochs=2, random_state=0).fit(X, y)
+    before = model.logits(X)
+    units.partial_fit(X)
+    np.testing.assert_array_equal(model.logits(X), before)
+
+
+@pytest.mark.parametrize(
+    ("units", "error", "match"),
+    [
+        (np.full((3, 12), np.nan), ValueError, "rows must be finite, but holds nan"),
+        ([[1.0] * 12], TypeError, "an array of rows .* got list"),
+        ("ranked", TypeError, "an array of rows .* got str"),
+        (KMeans(3, n_init=1), ValueError, "must have components_ after fit"),
+        (FrozenEstimator(RankedUnits()), NotFittedError, "not fitted"),
+    ],
+)
+def test_units_of_another_kind_are_refused(problem, units, error, match):
+    with pytest.raises(error, match=match):
+        PowerReadout(units).fit(*problem)
+
+
+@pytest.mark.parametrize("rate", ["adaptive", (1, 2), ((1, 2, 3),), ((0.5, 0.1),)])
+def test_schedules_of_another_kind_are_refused(problem, rate):
+    with pytest.raises(ValueError, match=r"learning_rate must be|epochs must be an integer"):
+        PowerReadout(learning_rate=rate).fit(*problem)

@@ -201,3 +201,59 @@ def test_pixels_of_any_scale_are_taken():
     """Estimators take any finite real X; only image helpers insist on [0, 1]."""
     X = 255 * np.random.default_rng(0).standard_normal((30, 6))
     assert np.isfinite(RankedUnits(5, k=2, n_epochs=2, random_state=0).fit(X).components_).all()
+
+
+@pytest.mark.parametrize(
+    "units", [CompetingUnits(9, init="sphere", random_state=0), RankedUnits(9, k=3, random_state=0)]
+)
+@pytest.mark.parametrize("make", MAKERS)
+def test_learning_goes_on_in_the_dtype_it_began_in(X, units, make):
+    units = clone(units).partial_fit(make(X, np.float32))
+    units.partial_fit(make(X, np.float64))
+    assert host(units.components_).dtype == np.float32
+
+
+def test_images_of_another_library_are_refused_by_name(X):
+    import array_api_strict
+
+    for units in (CompetingUnits(9, init="sphere"), RankedUnits(9, k=3, n_epochs=1)):
+        units.fit(X)
+        for method in (units.transform, units.partial_fit):
+            with pytest.raises(TypeError, match=r"one array library.*asarray_like"):
+                method(array_api_strict.asarray(X))
+
+
+def test_a_divergence_leaves_the_weights_of_the_image_before():
+    """What the formula gives past the blow-up is finite and wrong: it must not stay behind."""
+    X = np.array([[1.0, 0.0, 0.0], [0.0, 3.0, 0.0]])
+    W = np.array([[0.5, 4.0, 0.0], [0.1, 5.0, 0.0]])
+    units = CompetingUnits(2, init=W, normalize=False, threshold="absolute", h_star=100.0, delta=0.1)
+    units.set_params(w_inh=0.0, duration=1.0, schedule="constant", shuffle=False)
+    first = clone(units).fit(X[:1]).components_
+    with pytest.raises(plasticity.Divergence):
+        units.fit(X)
+    np.testing.assert_array_equal(units.components_, first)
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_images_too_large_for_their_dtype_stop_the_run(make):
+    X = make(np.full((4, 6), 1e30), np.float32)
+    with np.errstate(all="ignore"):
+        with pytest.raises(ValueError, match=r"as large as 1e\+30 have no length in .*float32"):
+            CompetingUnits(4, normalize=False, init="sphere", random_state=0).fit(X)
+        with pytest.raises(ArithmeticError, match=r"largest entry 1e\+30"):
+            RankedUnits(4, k=2, n_epochs=1, batch_size=1, learning_rate=1e30, random_state=0).fit(X)
+
+
+@pytest.mark.parametrize(("name", "value"), [("dt", 0.0), ("dt_w", 0.0), ("t_max", -1.0), ("dt_w", np.nan)])
+def test_steps_of_the_euler_solver_out_of_range_are_refused(X, name, value):
+    with pytest.raises(ValueError, match=f"{name} must lie in"):
+        CompetingUnits(4, solver="euler", **{name: value}).fit(X)
+
+
+def test_durations_are_checked(X):
+    for durations in (-1.0, np.nan, [0.1, np.inf]):
+        with pytest.raises(ValueError, match="durations must be finite and not negative"):
+            CompetingUnits(4, init="sphere").partial_fit(X[:2], durations=durations)
+    with pytest.raises(ValueError, match="shape"):
+        CompetingUnits(4, init="sphere").partial_fit(X[:2], durations=np.ones(3))
