@@ -36,11 +36,25 @@ def project(X_adv: Array, X: Array, eps: float, norm: str = "linf") -> Array:
     ----------
     X_adv, X : array, shape (samples, features)
     eps : float
+        Radius of the ball, not negative.
     norm : {"linf", "l2"}
+
+    Returns
+    -------
+    array, shape (samples, features)
+
+    Raises
+    ------
+    ValueError
+        For images of different shapes, or `eps` or `norm` out of range.
     """
     xp, X_adv, X = floating(X_adv, X)
+    eps = require_number("eps", eps, 0.0)
+    choice("norm", norm, NORMS)
+    if X_adv.shape != X.shape or X.ndim != 2:
+        raise ValueError(f"expected two arrays of shape (samples, features), got {X_adv.shape} and {X.shape}")
     change = X_adv - X
-    if choice("norm", norm, NORMS) == "linf":
+    if norm == "linf":
         change = xp.clip(change, -eps, eps)
     else:
         size = _length(xp, change)
@@ -65,6 +79,11 @@ def fgsm(model: Any, X: Any, y: Any, eps: float, loss: str = "cross_entropy") ->
     Returns
     -------
     array, shape (samples, features)
+
+    Raises
+    ------
+    ValueError
+        For pixels outside [0, 1], labels that do not fit, or parameters out of range.
     """
     xp, X = _images(X)
     eps = require_number("eps", eps, 0.0)
@@ -115,6 +134,11 @@ def pgd(
     -------
     array, shape (samples, features)
         Images in the ball and in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        For pixels outside [0, 1], labels that do not fit, or parameters out of range.
     """
     xp, X = _images(X)
     eps = require_number("eps", eps, 0.0)
@@ -149,18 +173,25 @@ def pgd(
 
 
 def accuracy(model: Any, X: Any, y: Any) -> float:
-    """Share of the images `X` that `model` gives the labels `y`."""
+    """Share of the images `X`, shape (samples, features), that `model` gives the labels `y`."""
     return float(np.mean(np.asarray(model.predict(X)) == to_host(y)))
 
 
 def robust_accuracy(model: Any, X: Any, y: Any, eps: float, **settings: Any) -> float:
-    """Accuracy under :func:`pgd` with the given settings (``eps = 0`` gives the clean one)."""
+    """Accuracy under :func:`pgd` with the given settings (``eps = 0`` gives the clean one).
+
+    Raises
+    ------
+    ValueError
+        As :func:`pgd`.
+    """
+    eps = require_number("eps", eps, 0.0)
     return accuracy(model, pgd(model, X, y, eps, **settings) if eps > 0 else X, y)
 
 
 def _images(X: Any) -> tuple[Any, Array]:
     xp, X = floating(X)
-    if X.ndim != 2:
+    if X.ndim != 2 or 0 in X.shape:
         raise ValueError(f"expected images of shape (samples, features), got {X.shape}")
     low, high = float(xp.min(X)), float(xp.max(X))
     if not (low >= 0.0 and high <= 1.0):

@@ -127,3 +127,16 @@ def test_unknown_norms_and_losses_are_refused(digits):
         attacks.pgd(model, X, y, 0.1, loss="hinge")
     with pytest.raises(ValueError, match="eps"):
         attacks.fgsm(model, X, y, -0.1)
+
+
+def test_a_radius_that_is_no_number_is_refused_before_anything_is_measured(digits):
+    model, X, y = digits
+    for eps in (float("nan"), -0.1):
+        with pytest.raises(ValueError, match="eps must lie in"):
+            attacks.robust_accuracy(model, X, y, eps)
+        with pytest.raises(ValueError, match="eps must lie in"):
+            attacks.project(X, X, eps)
+    with pytest.raises(ValueError, match="expected two arrays of shape"):
+        attacks.project(X[:1], X, 0.1)
+    with pytest.raises(ValueError, match=r"expected images of shape \(samples, features\), got \(0, 784\)"):
+        attacks.fgsm(model, X[:0], y[:0], 0.1)
