@@ -158,7 +158,7 @@ def confusion(y_true: Array, y_pred: Array, *, ax: Any = None, title: str = "") 
 
 
 def learning_curve(curves: Mapping[str, Sequence[float]], *, ax: Any = None, ylabel: str = "loss") -> Any:
-    """Draw one line for each named history, a point an epoch, labelled at its end."""
+    """Draw one line for each named history, a point an epoch, with a legend."""
     ax = _axes(ax, (6.0, 3.4))
     for name, values in curves.items():
         ax.plot(np.arange(1, len(values) + 1), values, label=name)
