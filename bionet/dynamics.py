@@ -8,8 +8,8 @@ r"""Equation 1: how hidden units compete for an image.
 Shapes: `currents` and `h` are ``(..., hidden)``; every leading index is an image of its own.
 Currents, activities and `w_inh` are dimensionless; times are in the unit of `tau`.
 
-Source: Krotov & Hopfield, PNAS 116, 7723 (2019), eq. 2; eq. 1 of the talk. The closed form of
-the steady state is derived in chapter 2 of the book.
+Source: the lateral inhibition of Krotov & Hopfield, PNAS 116, 7723 (2019); eq. 1 of the talk. The closed form
+of the steady state is derived in chapter 2 of the book.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ def unit_norm_pullback(X: Array, gradient: Array) -> Array:
 
 
 def rectified_power(x: Array, n: float) -> Array:
-    """Activation ``max(x, 0)^n`` of the paper's forward pass (eq. 11)."""
+    """Activation ``max(x, 0)^n`` of the paper's forward pass (Krotov & Hopfield, 2019)."""
     return _positive(x) ** n
 
 

@@ -386,7 +386,7 @@ class Verdict:
         return "\n".join(
             textwrap.fill(
                 text,
-                width=80,
+                width=74,
                 initial_indent=head.ljust(width),
                 subsequent_indent=" " * width,
                 break_long_words=False,

@@ -35,7 +35,7 @@ def sigmoid(x: Array) -> Array:
 def power(logits: Array, labels: Array, *, m: float, beta: float) -> tuple[Array, Array]:
     r"""The paper's cost :math:`\sum_a |c_a - t_a|^m` with :math:`c = \tanh(\beta S)`, t = +-1.
 
-    Krotov & Hopfield (2019), eqs. 12 and 13.
+    The cost of the supervised layer in Krotov & Hopfield (2019).
     """
     xp = namespace(logits)
     c = xp.tanh(beta * logits)
@@ -79,7 +79,7 @@ def dlr(logits: Array, labels: Array) -> tuple[Array, Array]:
     """Difference of logits ratio: :func:`margin` over the gap from the first to the third logit.
 
     Invariant under a shift or a positive rescaling of the logits; needs three classes. Croce &
-    Hein (2020), eq. 6.
+    Hein (2020).
 
     Raises
     ------

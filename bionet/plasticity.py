@@ -12,7 +12,7 @@ with :math:`\langle X, Y \rangle = \sum_i |W_i|^{p-2} X_i Y_i`; the talk has p =
 Shapes: `W` is ``(hidden, features)``, one image `v` is ``(features,)``, `g` is ``(hidden,)``.
 Weights, pixels and `g` are dimensionless; durations are in units of ``tau_L``.
 
-Source: Krotov & Hopfield, PNAS 116, 7723 (2019), eqs. 1 and 3; eqs. 2 and 3 of the talk. The
+Source: the plasticity rule of Krotov & Hopfield, PNAS 116, 7723 (2019); eqs. 2 and 3 of the talk. The
 closed form of one presentation is derived in chapter 3 of the book.
 """
 

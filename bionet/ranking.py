@@ -4,9 +4,9 @@ For each image of a minibatch the strongest unit learns with g = 1 and the k-th 
 unlearns with g = -delta; the summed change is divided by its largest absolute entry (by 1e-30 if
 that is smaller), so that no weight moves by more than the learning rate.
 
-This is the readable definition. Fast paths are tested against it.
+This is the one readable definition of the rule.
 
-Source: Krotov & Hopfield, PNAS 116, 7723 (2019), eqs. 3, 9 and 10, and the normalisation of the
+Source: the fast implementation in Krotov & Hopfield, PNAS 116, 7723 (2019), and the normalisation of the
 authors' published code, which the paper's text describes as an average.
 """
 

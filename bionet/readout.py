@@ -7,7 +7,7 @@ r"""The supervised layer on top of frozen features.
 
 with :math:`\hat v = v / |v|` and t = +-1, one-hot.
 
-Source: Krotov & Hopfield, PNAS 116, 7723 (2019), eqs. 11 to 13; unit-length images are the
+Source: the supervised layer of Krotov & Hopfield, PNAS 116, 7723 (2019); unit-length images are the
 author's later advice for n = 4.5.
 """
 

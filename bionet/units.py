@@ -193,7 +193,7 @@ class CompetingUnits(_Units):
 
     Notes
     -----
-    Krotov & Hopfield (2019), eqs. 1-3. The closed forms are derived in chapters 2 and 3.
+    Krotov & Hopfield (2019); eqs. 1-3 are the talk's. The closed forms are derived in chapters 2 and 3.
     """
 
     def __init__(
@@ -458,7 +458,7 @@ class RankedUnits(_Units):
 
     Notes
     -----
-    Krotov & Hopfield (2019), section "A fast implementation"; see
+    The fast implementation in Krotov & Hopfield (2019); see
     :func:`bionet.ranking.ranked_step`.
     """
 
