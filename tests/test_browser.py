@@ -228,7 +228,7 @@ def test_formulas_are_typeset(browser, address):
     """MathJax runs from our own server and leaves no raw TeX behind."""
     tab = browser.new_page()
     tab.goto(address + "notebooks/02-h-part.html", wait_until="networkidle")
-    tab.wait_for_selector("mjx-container svg")
+    tab.wait_for_selector("mjx-container svg", state="attached")
     assert tab.locator("mjx-merror, [data-mjx-error]").count() == 0
     assert tab.locator("span.math:not(:has(mjx-container))").count() == 0
     tab.close()
