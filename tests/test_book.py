@@ -106,6 +106,16 @@ def test_checked_outputs_exist(notebook):
         assert not any("image/png" in output.get("data", {}) for output in cell.outputs), cell.source
 
 
+def test_no_foreign_markup(notebook):
+    """No cell leaves HTML or script behind, such as an estimator's diagram: text and PNG only."""
+    for cell in code_cells(notebook):
+        for output in cell.outputs:
+            kinds = {
+                key for key in output.get("data", {}) if not key.startswith("application/papermill.record/")
+            }
+            assert kinds <= {"text/plain", "image/png"}, cell.source
+
+
 def test_no_cell_prints_a_clock(notebook):
     """Timings live in results/, with their machine."""
     clock = re.compile(r"%%?time|perf_counter|time\.time\(|timeit")
