@@ -21,7 +21,7 @@ _KINDS = {c.__name__: c for c in (CompetingUnits, RankedUnits, PowerReadout, Bac
 _FORMAT = 1
 _ARRAYS = {
     "CompetingUnits": ("components_", "wins_", "last_win_"),
-    "RankedUnits": ("components_", "wins_"),
+    "RankedUnits": ("components_", "wins_", "converged_"),
     "PowerReadout": ("components_", "coef_", "intercept_", "classes_"),
     "BackpropClassifier": ("coefs_", "intercepts_", "classes_"),
 }
@@ -78,7 +78,7 @@ def save(estimator: Any, path: str | Path, dtype: str | None = None) -> Path:
         "format": _FORMAT,
         "bionet": bionet.__version__,
         "kind": kind,
-        "params": _jsonable(estimator.get_params(deep=False)),
+        "params": _jsonable({k: v for k, v in estimator.get_params(deep=False).items() if k != "checkpoint"}),
         "values": {n: getattr(estimator, n) for n in _VALUES if hasattr(estimator, n)},
         "dtypes": kinds,
         "feature_names": list(getattr(estimator, "feature_names_in_", [])),

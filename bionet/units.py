@@ -14,6 +14,8 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from tqdm import tqdm
 
 from bionet import dynamics, plasticity, ranking
+from bionet._checkpoint import Checkpoint, fingerprint
+from bionet._ranked_host import HostRule
 from bionet.backend import (
     Array,
     asarray_like,
@@ -22,6 +24,7 @@ from bionet.backend import (
     indices_like,
     is_numpy,
     namespace,
+    out_of_range_unwarned,
     require_finite,
     require_number,
     to_host,
@@ -29,6 +32,7 @@ from bionet.backend import (
 from bionet.features import unit_norm
 from bionet.validation import choice, fitted_images, images, integer, like_learned
 
+_UNBOUNDED = 100.0  # p-norms beyond this multiple of a normal start's order of magnitude are a runaway
 _BLOCK = 256  # images between two looks at the device-side divergence flag
 
 
@@ -423,6 +427,15 @@ class CompetingUnits(_Units):
         self.components_ = W
 
 
+def lebesgue_norms(W: Array, p: float) -> Array:
+    """Return the p-norms ``(sum_i |W_i|^p)^(1/p)`` of the rows of `W`, shape (hidden,)."""
+    xp = namespace(W)
+    with out_of_range_unwarned():
+        size = xp.abs(W)
+        powers = size * size if p == 2.0 else size * size * size if p == 3.0 else size**p
+        return xp.sum(powers, axis=1) ** (1.0 / p)
+
+
 class RankedUnits(_Units):
     """Hidden units trained by the paper's fast rule, one minibatch after another.
 
@@ -442,6 +455,14 @@ class RankedUnits(_Units):
         Images a step, and passes over the images. The order is drawn anew for every pass.
     init : {"normal", "uniform", "sphere", "ball"} or array, shape (hidden, features)
         Start of the weights; see :func:`initial_weights`.
+    engine : {"auto", "numpy", "numba"}
+        How NumPy arrays are computed: ``numba`` needs the extra ``fast``, and skips zeros where
+        images have many; ``auto`` takes it where it is installed. Both agree with
+        :func:`bionet.ranking.ranked_step` up to rounding.
+    checkpoint : path, optional
+        File in which ``fit`` keeps its state, written every two minutes, atomically. A run that was
+        stopped goes on from there and ends with the very weights of an uninterrupted one. Needs an
+        int as `random_state`.
     random_state : None, int or NumPy random generator
         Start and orders.
     verbose : bool
@@ -453,6 +474,9 @@ class RankedUnits(_Units):
         Weights W.
     wins_ : numpy.ndarray, shape (hidden,)
         Images for which the unit was the strongest, over the whole training.
+    converged_ : numpy.ndarray, shape (epochs,)
+        Share of the rows whose p-norm lies within 5 % of 1, after each epoch of ``fit`` (or call of
+        ``partial_fit``).
     n_features_in_ : int
         Number of features seen in ``fit``.
 
@@ -473,6 +497,8 @@ class RankedUnits(_Units):
         batch_size: int = 100,
         n_epochs: int = 10,
         init: Any = "normal",
+        engine: str = "auto",
+        checkpoint: Any = None,
         random_state: Any = None,
         verbose: bool = False,
     ) -> None:
@@ -484,6 +510,8 @@ class RankedUnits(_Units):
         self.batch_size = batch_size
         self.n_epochs = n_epochs
         self.init = init
+        self.engine = engine
+        self.checkpoint = checkpoint
         self.random_state = random_state
         self.verbose = verbose
 
@@ -506,17 +534,70 @@ class RankedUnits(_Units):
         ValueError
             For wrong shapes, NaN, or parameters out of range.
         ArithmeticError
-            If the weights leave the floating-point range.
+            If a row leaves the floating-point range or grows without bound; the message names the epoch,
+            the unit and the remedy.
+        RuntimeError
+            For ``engine="numba"`` without Numba.
+        KeyboardInterrupt
+            With a `checkpoint`: raised again once the last whole epoch is saved.
         """
         X = images(self, X, reset=True)
         rate = self._check()
+        n_epochs = integer("n_epochs", self.n_epochs)
+        saved = self._saved_state(X) if self.checkpoint is not None else None
         weights_rng, order_rng = generators(self.random_state, 2)
         self._start(X, weights_rng)
-        n_epochs = integer("n_epochs", self.n_epochs)
-        for epoch in tqdm(range(n_epochs), desc="epochs", disable=not self.verbose):
-            order = order_rng.permutation(X.shape[0])
-            self._learn(X, order, rate * (1.0 - epoch / n_epochs))
+        done, state = (saved.load() or (0, None)) if saved else (0, None)
+        if state is not None:
+            self.components_ = asarray_like(state["W"], X)
+            self.wins_, self.converged_ = state["wins"], state["converged"]
+        for _ in range(done):
+            order_rng.permutation(X.shape[0])  # the orders already used
+        rule = self._rule(X)
+        try:
+            for epoch in tqdm(
+                range(done, n_epochs), desc="epochs", disable=not self.verbose, initial=done, total=n_epochs
+            ):
+                order = order_rng.permutation(X.shape[0])
+                if saved:
+                    state = self._state()
+                self._learn(X, order, rate * (1.0 - epoch / n_epochs), rule, epoch + 1)
+                done = epoch + 1
+                if saved and (saved.due() or done == n_epochs):
+                    saved.save(done, self._state())
+        except KeyboardInterrupt:
+            if not saved or state is None:
+                raise
+            saved.save(done, state)
+            raise KeyboardInterrupt(
+                f"stopped; the state after epoch {done} of {n_epochs} is in {self.checkpoint}: "
+                "run the same again to go on"
+            ) from None
         return self
+
+    def _saved_state(self, X: Array) -> Checkpoint:
+        if not isinstance(self.random_state, (int, np.integer)):
+            raise ValueError(
+                f"a checkpoint needs an int as random_state, got {self.random_state!r}: "
+                "only then can a stopped run go on as it would have"
+            )
+        names = ("n_hidden", "p", "k", "delta", "learning_rate", "batch_size", "n_epochs", "random_state")
+        settings = {name: getattr(self, name) for name in names}
+        start = self.init if isinstance(self.init, str) else fingerprint(to_host(self.init))
+        engine = HostRule.engine_for(self.engine) if is_numpy(X) else namespace(X).__name__
+        return Checkpoint(
+            self.checkpoint,
+            {
+                **{k: v.item() if isinstance(v, np.generic) else v for k, v in settings.items()},
+                "init": start,
+                "engine": engine,
+                "images": fingerprint(to_host(X)),
+            },
+        )
+
+    def _state(self) -> dict[str, np.ndarray]:
+        W = self.components_.copy() if is_numpy(self.components_) else to_host(self.components_)
+        return {"W": W, "wins": self.wins_.copy(), "converged": self.converged_}
 
     def partial_fit(self, X: Any, y: Any = None, learning_rate: float | None = None) -> RankedUnits:
         """Pass over the images of `X` once, in the order given, `batch_size` at a time.
@@ -549,25 +630,72 @@ class RankedUnits(_Units):
         if first:
             self._start(X, generators(self.random_state, 2)[0])
         X = like_learned(X, self.components_)
-        self._learn(X, np.arange(X.shape[0]), rate)
+        self._learn(X, np.arange(X.shape[0]), rate, self._rule(X), None)
         return self
+
+    def _start(self, X: Array, rng: np.random.Generator) -> None:
+        super()._start(X, rng)
+        self.converged_ = np.empty(0)
 
     def _check(self) -> float:
         ranking.require_rank(self.k, integer("n_hidden", self.n_hidden))
         require_number("p", self.p, 1.0)
         require_number("delta", self.delta, 0.0)
+        choice("engine", self.engine, ("auto", "numpy", "numba"))
+        integer("batch_size", self.batch_size)
         return require_number("learning_rate", self.learning_rate, 0.0)
 
-    def _learn(self, X: Array, order: np.ndarray, rate: float) -> None:
+    def _rule(self, X: Array) -> HostRule | None:
+        """The fast path for images on the host; None elsewhere."""
+        if not is_numpy(X):
+            return None
+        if not (self.components_.flags.c_contiguous and self.components_.flags.writeable):
+            self.components_ = np.array(self.components_)
+        return HostRule(
+            self.components_,
+            X,
+            int(self.batch_size),
+            float(self.p),
+            int(self.k),
+            float(self.delta),
+            self.engine,
+        )
+
+    def _learn(
+        self, X: Array, order: np.ndarray, rate: float, rule: HostRule | None, epoch: int | None
+    ) -> None:
+        if rule is not None:
+            with out_of_range_unwarned():
+                rule.learn(order, rate)
+            self.wins_ += rule.take_wins()
+        else:
+            self._learn_elsewhere(X, order, rate)
+        self._look_at_norms(X, epoch)
+
+    def _learn_elsewhere(self, X: Array, order: np.ndarray, rate: float) -> None:
+        """On a device: the definition itself."""
         xp, W = namespace(X), self.components_
-        size = integer("batch_size", self.batch_size)
         p, k, delta = float(self.p), int(self.k), float(self.delta)
         wins = xp.zeros_like(W[:, 0])
         order = indices_like(order, X)
-        for block in blocks(X.shape[0], size):
+        for block in blocks(X.shape[0], int(self.batch_size)):
             batch = xp.take(X, order[block], axis=0)
             W, g = ranking.ranked_step_unchecked(xp, W, batch, p, k, delta, rate)
             wins = wins + xp.sum(xp.astype(g > 0, W.dtype), axis=0)
-        self._require_finite_weights(X, W, "lower learning_rate or delta")
         self.components_ = W
         self.wins_ += to_host(wins).astype(np.int64)
+
+    def _look_at_norms(self, X: Array, epoch: int | None) -> None:
+        """Note how many norms have converged; stop a run that has left its range (synchronises)."""
+        norms = to_host(lebesgue_norms(self.components_, float(self.p)))
+        bound = _UNBOUNDED * max(1.0, X.shape[1] ** (1.0 / float(self.p)))
+        bad = ~(norms <= bound)
+        if bad.any():
+            unit = int(np.argmax(bad))
+            when = "" if epoch is None else f" in epoch {epoch}"
+            raise ArithmeticError(
+                f"the weights left their range{when}: unit {unit} has p-norm {norms[unit]:.3g} (a converged one "
+                f"has 1); lower learning_rate or delta, and check the scale of the images (largest entry "
+                f"{float(namespace(X).max(namespace(X).abs(X))):.3g})"
+            )
+        self.converged_ = np.append(self.converged_, np.mean(np.abs(norms - 1.0) <= 0.05))

@@ -1,0 +1,94 @@
+"""Checkpoints of long runs: atomic, without pickle, and refused by a run they do not belong to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+EVERY = 120.0  # seconds between two saves
+
+
+def fingerprint(array: np.ndarray) -> str:
+    """SHA-256 of an array's shape, dtype and bytes."""
+    array = np.ascontiguousarray(array)
+    digest = hashlib.sha256(f"{array.shape}{array.dtype.str}".encode())
+    digest.update(array.data.cast("B") if array.size else b"")
+    return digest.hexdigest()
+
+
+def write_atomic(path: Path, header: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    """Write an ``.npz`` with a JSON header so that a crash leaves the old file or the new one, whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with open(partial, "wb") as file:
+            np.savez(file, allow_pickle=False, header=np.array(json.dumps(header)), **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+class Checkpoint:
+    """Where a run keeps its state between two sessions.
+
+    Parameters
+    ----------
+    path : path
+        File (``.npz``).
+    identity : dict
+        What must agree for the state to belong to the run: settings, seed, a hash of the images. Plain JSON.
+    """
+
+    def __init__(self, path: str | Path, identity: dict[str, Any]) -> None:
+        self.path = Path(path)
+        self.identity = json.loads(json.dumps(identity))
+        self._saved = time.monotonic()
+
+    def load(self) -> tuple[int, dict[str, np.ndarray]] | None:
+        """Return the epochs done and the arrays, or None if there is no checkpoint.
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged, or belongs to a run with other settings, which are named.
+        """
+        try:
+            with np.load(self.path, allow_pickle=False) as file:
+                header = json.loads(str(file["header"]))
+                arrays = {name: file[name] for name in file.files if name != "header"}
+            epoch, identity = int(header["epoch"]), dict(header["identity"])
+        except FileNotFoundError:
+            return None
+        except (zipfile.BadZipFile, zlib.error, KeyError, TypeError, ValueError, OSError, EOFError) as error:
+            raise ValueError(
+                f"{self.path} is not a checkpoint of bionet, or is damaged ({error}); delete it to start over"
+            ) from error
+        differ = [
+            f"{key} = {identity.get(key)!r} there, {self.identity.get(key)!r} here"
+            for key in sorted(identity.keys() | self.identity.keys())
+            if identity.get(key) != self.identity.get(key)
+        ]
+        if differ:
+            raise ValueError(
+                f"{self.path} belongs to another run ({'; '.join(differ)}); delete it or name another file"
+            )
+        return epoch, arrays
+
+    def save(self, epoch: int, arrays: dict[str, np.ndarray]) -> None:
+        """Write the state after `epoch` epochs."""
+        write_atomic(self.path, {"epoch": epoch, "identity": self.identity}, arrays)
+        self._saved = time.monotonic()
+
+    def due(self) -> bool:
+        """Whether the last save is longer ago than :data:`EVERY` seconds."""
+        return time.monotonic() - self._saved > EVERY

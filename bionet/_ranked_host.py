@@ -1,0 +1,218 @@
+"""The paper's fast rule on the host, touching only the rows that learn.
+
+The definition is :func:`bionet.ranking.ranked_step_unchecked`; tests hold this module to it. A step here
+
+* ranks by k times taking the largest current, instead of sorting;
+* changes only the rows of winners and k-th units, at most two an image;
+* keeps ``sgn(W) |W|^(p-1)`` up to date row by row;
+* works in buffers made once.
+
+With Numba (the extra ``fast``) the ranking and the update run compiled, on all threads, and images with many
+zeros skip them: their currents cost less than a dense matrix product.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.sparse import _sparsetools, csr_array
+
+from bionet.backend import blocks
+from bionet.ranking import _SMALLEST
+
+try:
+    from bionet import _ranked_compiled as compiled
+except ImportError:  # Numba is not installed
+    compiled = None
+
+SPARSE_BELOW = 0.35  # share of non-zero pixels below which skipping zeros beats the dense product
+
+
+def covector(W: np.ndarray, p: float, out: np.ndarray, work: np.ndarray) -> np.ndarray:
+    """Write ``sgn(W) |W|^(p-1)`` to `out`, through products and roots where p allows."""
+    if p == 2.0:
+        np.copyto(out, W)
+    elif p == 1.0:
+        np.sign(W, out=out)
+    else:
+        np.copyto(out, W)
+        np.abs(out, out=work)  # from here on W may be overwritten: work may be W itself
+        whole, rest = divmod(p - 2.0, 1.0)
+        if 0.0 <= whole <= 8.0 and rest in (0.0, 0.5):  # W |W|^(p-2)
+            for _ in range(int(whole)):
+                np.multiply(out, work, out=out)
+            if rest:
+                np.multiply(out, np.sqrt(work, out=work), out=out)
+        else:
+            np.copysign(np.power(work, p - 1.0, out=work), out, out=out)
+    return out
+
+
+class HostRule:
+    """The fast rule for one set of images, with its buffers.
+
+    Parameters
+    ----------
+    W : array, shape (hidden, features)
+        Weights, C-contiguous; changed in place by :meth:`learn`.
+    X : array, shape (samples, features)
+        Images in the dtype of `W`.
+    batch_size, p, k, delta
+        As in :class:`bionet.units.RankedUnits`.
+    engine : {"auto", "numpy", "numba"}
+        Which path; ``auto`` takes Numba where it is installed.
+    """
+
+    def __init__(
+        self,
+        W: np.ndarray,
+        X: np.ndarray,
+        batch_size: int,
+        p: float,
+        k: int,
+        delta: float,
+        engine: str = "auto",
+    ) -> None:
+        self._compiled = self.engine_for(engine) == "numba"
+        self.W, self.X = W, np.ascontiguousarray(X)
+        self.p, self.k, self.delta = p, k, delta
+        hidden, features = W.shape
+        size = min(batch_size, X.shape[0])
+        self.size = size
+        most = min(2 * size, hidden)  # rows that one minibatch can touch
+        dtype = W.dtype
+        self._sparse = None
+        self._touched = np.empty(most, dtype=np.int64)
+        self._rows = np.empty((most, features), dtype=dtype)  # their change
+        self._count = np.zeros(hidden, dtype=np.int64)
+        if self._compiled:
+            density = np.count_nonzero(self.X) / self.X.size
+            self._kernels = compiled.kernels()
+            self._slot = np.full(hidden, -1, dtype=np.int64)
+            self._coefficient = np.empty(most, dtype=np.float64)
+            self._largest = np.empty(most, dtype=dtype)
+            self._pair = np.empty((size, 2), dtype=np.int64)
+            self._values = np.empty((size, k), dtype=dtype)
+            self._units = np.empty((size, k), dtype=np.int64)
+            if density < SPARSE_BELOW:
+                sparse = csr_array(self.X)
+                self._sparse = tuple(
+                    np.ascontiguousarray(a, dtype=t)
+                    for a, t in ((sparse.indptr, np.int64), (sparse.indices, np.int32), (sparse.data, dtype))
+                )
+                tiles, width = compiled.tiling(hidden)
+                self.currents = np.zeros((size, tiles * width), dtype=dtype)
+                self._tiles = np.zeros((tiles, features, width), dtype=dtype)
+                P = covector(W, p, np.empty_like(W), np.empty_like(W))
+                for unit in range(hidden):
+                    self._tiles[unit // width, :, unit % width] = P[unit]
+                return
+        self.currents = np.empty((size, hidden), dtype=dtype)
+        self._batch = np.empty((size, features), dtype=dtype)
+        self._P = W if p == 2.0 else covector(W, p, np.empty_like(W), np.empty_like(W))
+        if not self._compiled:
+            self._W_rows = np.empty((most, features), dtype=dtype)
+            self._index = np.arange(size)
+            self._winner = np.empty(size, dtype=np.intp)
+            self._loser = np.empty(size, dtype=np.intp)
+            self._kept = np.empty((k, size), dtype=dtype)
+            self._indptr = np.empty(most + 1, dtype=np.int32)
+
+    @staticmethod
+    def engine_for(engine: str) -> str:
+        """Return the engine that `engine` means here, ``"numpy"`` or ``"numba"``.
+
+        Raises
+        ------
+        RuntimeError
+            For ``"numba"`` where it is not installed.
+        """
+        if engine == "numba" and compiled is None:
+            raise RuntimeError(
+                "engine='numba' needs Numba: pip install 'bionet[fast]', or use engine='numpy'"
+            )
+        return "numpy" if engine == "numpy" or compiled is None else "numba"
+
+    def learn(self, order: np.ndarray, rate: float) -> None:
+        """Pass over ``X[order]`` once, a minibatch at a time, and change ``W`` in place."""
+        for block in blocks(len(order), self.size):
+            self.step(order[block], rate)
+
+    def take_wins(self) -> np.ndarray:
+        """Return the images each unit has won since the last call, shape (hidden,)."""
+        wins, self._count = self._count, np.zeros_like(self._count)
+        return wins
+
+    def step(self, chosen: np.ndarray, rate: float) -> None:
+        """One minibatch: the images of index `chosen`."""
+        if self._compiled:
+            self._step_compiled(chosen, rate)
+        else:
+            self._step_numpy(chosen, rate)
+
+    def _product(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Images (batch, features) and currents (batch, hidden) by one dense product."""
+        B = len(chosen)
+        batch, currents = self._batch[:B], self.currents[:B]
+        np.take(self.X, chosen, axis=0, out=batch, mode="clip")
+        np.matmul(batch, self._P.T, out=currents)
+        return batch, currents
+
+    def _step_compiled(self, chosen: np.ndarray, rate: float) -> None:
+        currents_of, compete, change_rows, apply_tiled, apply_rows = self._kernels
+        B, real = len(chosen), self.W.dtype.type
+        if self._sparse:
+            currents = self.currents
+            currents_of(chosen, *self._sparse, self._tiles, currents)
+        else:
+            currents = self._product(chosen)[1]
+        hidden = self.W.shape[0]
+        compete(currents, B, hidden, self._values, self._units, self._pair, self._count)
+        touched, largest = change_rows(
+            chosen, self.X, self.W, currents, self._pair, real(self.delta), self._slot, self._touched,
+            self._coefficient, self._rows, self._largest,
+        )  # fmt: skip
+        scale = real(rate / max(float(largest), _SMALLEST)) if largest == largest else real("nan")
+        if self._sparse:
+            apply_tiled(self.W, self._tiles, self._rows, self._touched, touched, scale, self.p)
+        else:
+            apply_rows(self.W, self._P, self._rows, self._touched, touched, scale, self.p)
+
+    def _step_numpy(self, chosen: np.ndarray, rate: float) -> None:
+        batch, currents = self._product(chosen)
+        B = len(chosen)
+        index, winner, loser, kept = self._index[:B], self._winner[:B], self._loser[:B], self._kept[:, :B]
+        for rank in range(self.k):
+            strongest = winner if rank == 0 else loser
+            np.argmax(currents, axis=1, out=strongest)
+            kept[rank] = currents[index, strongest]
+            currents[index, strongest] = -np.inf
+        np.add.at(self._count, winner, 1)
+        entries = np.concatenate((winner, loser))
+        by_unit = np.argsort(entries, kind="stable")
+        units = entries[by_unit]
+        first = np.flatnonzero(np.concatenate(([True], units[1:] != units[:-1])))
+        R = len(first)
+        touched = units[first]
+        g = np.ones(2 * B, dtype=self.W.dtype)
+        g[B:] = -self.delta
+        data = g[by_unit]
+        currents_of = np.concatenate((kept[0], kept[-1]))[by_unit]
+        indptr = self._indptr[: R + 1]
+        indptr[:R] = first
+        indptr[R] = 2 * B
+        rows, W_rows = self._rows[:R], self._W_rows[:R]
+        np.take(self.W, touched, axis=0, out=W_rows, mode="clip")
+        coefficient = np.add.reduceat(data * currents_of, first)
+        np.multiply(W_rows, -coefficient[:, None], out=rows)
+        columns = (by_unit % B).astype(np.int32)
+        _sparsetools.csr_matvecs(
+            R, B, batch.shape[1], indptr, columns, data, batch.reshape(-1), rows.reshape(-1)
+        )
+        largest = max(float(rows.max()), -float(rows.min()), _SMALLEST)
+        np.multiply(rows, self.W.dtype.type(rate / largest), out=rows)
+        np.add(W_rows, rows, out=W_rows)
+        self.W[touched] = W_rows
+        if self.p != 2.0:
+            self._P[touched] = covector(W_rows, self.p, rows, W_rows)
