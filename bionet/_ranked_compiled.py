@@ -104,10 +104,9 @@ def _compete(currents, B, hidden, values, units, pair, count):  # type: ignore[n
         count[pair[b, 0]] += 1
 
 
-def _change_rows(chosen, X, W, currents, pair, delta, slot, touched, coefficient, rows, largest):  # type: ignore[no-untyped-def]
+def _change_rows(chosen, X, W, currents, pair, delta, slot, touched, coefficient, rows, bits, mask, largest):  # type: ignore[no-untyped-def]
     B = chosen.shape[0]
     features = W.shape[1]
-    one = delta * 0 + 1
     n = 0
     for b in range(B):
         for s in range(2):
@@ -126,10 +125,9 @@ def _change_rows(chosen, X, W, currents, pair, delta, slot, touched, coefficient
         slot[h] = -1
         row = rows[c]
         w = W[h]
-        minus = one * -coefficient[c]
-        minus_ = W.dtype.type(minus)
+        minus = W.dtype.type(-coefficient[c])
         for f in range(features):
-            row[f] = minus_ * w[f]
+            row[f] = minus * w[f]
         for b in range(B):
             if pair[b, 0] == h:
                 x = X[chosen[b]]
@@ -139,16 +137,14 @@ def _change_rows(chosen, X, W, currents, pair, delta, slot, touched, coefficient
                 x = X[chosen[b]]
                 for f in range(features):
                     row[f] -= delta * x[f]
-        m = one * 0
+        # Without its sign bit a float sorts as an integer, and integers are compared many at a time.
+        m = mask - mask
         for f in range(features):
-            a = abs(row[f])
-            if a > m:
-                m = a
+            m = max(m, bits[c, f] & mask)
         largest[c] = m
-    top = one * 0
+    top = largest[0]
     for c in range(n):
-        if largest[c] > top:
-            top = largest[c]
+        top = max(top, largest[c])
     return n, top
 
 

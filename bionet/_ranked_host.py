@@ -91,7 +91,9 @@ class HostRule:
             self._kernels = compiled.kernels()
             self._slot = np.full(hidden, -1, dtype=np.int64)
             self._coefficient = np.empty(most, dtype=np.float64)
-            self._largest = np.empty(most, dtype=dtype)
+            self._bits = self._rows.view(np.uint32 if dtype == np.float32 else np.uint64)
+            self._no_sign = self._bits.dtype.type(np.iinfo(self._bits.dtype).max >> 1)
+            self._largest = np.empty(most, dtype=self._bits.dtype)
             self._pair = np.empty((size, 2), dtype=np.int64)
             self._values = np.empty((size, k), dtype=dtype)
             self._units = np.empty((size, k), dtype=np.int64)
@@ -171,9 +173,15 @@ class HostRule:
         compete(currents, B, hidden, self._values, self._units, self._pair, self._count)
         touched, largest = change_rows(
             chosen, self.X, self.W, currents, self._pair, real(self.delta), self._slot, self._touched,
-            self._coefficient, self._rows, self._largest,
+            self._coefficient, self._rows, self._bits, self._no_sign, self._largest,
         )  # fmt: skip
-        scale = real(rate / max(float(largest), _SMALLEST)) if largest == largest else real("nan")
+        # the largest change by its bits; NaN has larger ones than any number, and goes on to W
+        change = float(np.asarray(largest, dtype=self._bits.dtype).view(self.W.dtype))
+        scale = (
+            real(rate / change)
+            if change > _SMALLEST
+            else real(rate / _SMALLEST if change == change else change)
+        )
         if self._sparse:
             apply_tiled(self.W, self._tiles, self._rows, self._touched, touched, scale, self.p)
         else:
