@@ -1,7 +1,5 @@
 """Compiled kernels of the fast rule for the host (Numba). See :mod:`bionet._ranked_host`."""
 
-# ruff: noqa: SIM108
-
 from __future__ import annotations
 
 from functools import cache

@@ -13,8 +13,6 @@ zeros skip them: their currents cost less than a dense matrix product.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from scipy.sparse import _sparsetools, csr_array
 

@@ -35,7 +35,7 @@ def provenance(*sets: data.ImageSet) -> dict[str, Any]:
             "system": f"{platform.system()} {platform.machine()}",
             "blas": _blas(),
         },
-        "commit": _commit(),
+        "commit": commit(),
         "command": " ".join(["bionet", *sys.argv[1:]]),
     }
 
@@ -117,7 +117,7 @@ def _blas() -> list[dict[str, Any]]:
     return [{k: pool.get(k) for k in keys} for pool in threadpool_info() if pool["user_api"] == "blas"]
 
 
-def _commit() -> str:
+def commit() -> str:
     try:
         done = subprocess.run(
             ["git", "rev-parse", "HEAD"],

@@ -694,8 +694,8 @@ class RankedUnits(_Units):
             unit = int(np.argmax(bad))
             when = "" if epoch is None else f" in epoch {epoch}"
             raise ArithmeticError(
-                f"the weights left their range{when}: unit {unit} has p-norm {norms[unit]:.3g} (a converged one "
-                f"has 1); lower learning_rate or delta, and check the scale of the images (largest entry "
+                f"the weights left their range{when}: unit {unit} has p-norm {norms[unit]:.3g} "
+                f"(a converged one has 1); lower learning_rate or delta, and check the scale of the images (largest entry "
                 f"{float(namespace(X).max(namespace(X).abs(X))):.3g})"
             )
         self.converged_ = np.append(self.converged_, np.mean(np.abs(norms - 1.0) <= 0.05))
