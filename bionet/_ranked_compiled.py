@@ -27,7 +27,7 @@ def tiling(hidden: int) -> tuple[int, int]:
 
 
 @numba.njit(inline="always")
-def _power(w, p):  # type: ignore[no-untyped-def]
+def _power(w, p):
     """sgn(w) |w|^(p-1)."""
     a = abs(w)
     if p == 3.0:
@@ -47,7 +47,7 @@ def _power(w, p):  # type: ignore[no-untyped-def]
     return np.copysign(a ** (p - 1.0), w)
 
 
-def _currents(chosen, pointers, columns, values, tiles, currents):  # type: ignore[no-untyped-def]
+def _currents(chosen, pointers, columns, values, tiles, currents):
     width = tiles.shape[2]
     for t in numba.prange(tiles.shape[0]):
         P = tiles[t]
@@ -75,7 +75,7 @@ def _currents(chosen, pointers, columns, values, tiles, currents):  # type: igno
                 j += 1
 
 
-def _compete(currents, B, hidden, values, units, pair, count):  # type: ignore[no-untyped-def]
+def _compete(currents, B, hidden, values, units, pair, count):
     k = values.shape[1]
     for b in numba.prange(B):
         best = values[b]
@@ -102,7 +102,7 @@ def _compete(currents, B, hidden, values, units, pair, count):  # type: ignore[n
         count[pair[b, 0]] += 1
 
 
-def _change_rows(chosen, X, W, currents, pair, delta, slot, touched, coefficient, rows, bits, mask, largest):  # type: ignore[no-untyped-def]
+def _change_rows(chosen, X, W, currents, pair, delta, slot, touched, coefficient, rows, bits, mask, largest):
     B = chosen.shape[0]
     features = W.shape[1]
     n = 0
@@ -146,7 +146,7 @@ def _change_rows(chosen, X, W, currents, pair, delta, slot, touched, coefficient
     return n, top
 
 
-def _apply_tiled(W, tiles, rows, touched, n, scale, p):  # type: ignore[no-untyped-def]
+def _apply_tiled(W, tiles, rows, touched, n, scale, p):
     width = tiles.shape[2]
     for c in numba.prange(n):
         h = touched[c]
@@ -160,7 +160,7 @@ def _apply_tiled(W, tiles, rows, touched, n, scale, p):  # type: ignore[no-untyp
             P[f, u] = _power(w[f], p)
 
 
-def _apply_rows(W, P, rows, touched, n, scale, p):  # type: ignore[no-untyped-def]
+def _apply_rows(W, P, rows, touched, n, scale, p):
     for c in numba.prange(n):
         h = touched[c]
         w = W[h]

@@ -13,12 +13,15 @@ zeros skip them: their currents cost less than a dense matrix product.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from scipy.sparse import _sparsetools, csr_array
 
 from bionet.backend import blocks
 from bionet.ranking import _SMALLEST
 
+compiled: Any
 try:
     from bionet import _ranked_compiled as compiled
 except ImportError:  # Numba is not installed
@@ -90,7 +93,7 @@ class HostRule:
             self._slot = np.full(hidden, -1, dtype=np.int64)
             self._coefficient = np.empty(most, dtype=np.float64)
             self._bits = self._rows.view(np.uint32 if dtype == np.float32 else np.uint64)
-            self._no_sign = self._bits.dtype.type(np.iinfo(self._bits.dtype).max >> 1)
+            self._no_sign = self._bits.dtype.type(2 ** (8 * self._bits.itemsize - 1) - 1)
             self._largest = np.empty(most, dtype=self._bits.dtype)
             self._pair = np.empty((size, 2), dtype=np.int64)
             self._values = np.empty((size, k), dtype=dtype)

@@ -80,18 +80,38 @@ def list_runs() -> None:
 @app.command()
 def reproduce(
     name: Annotated[str, typer.Argument(help="Which run; see `bionet list`.")],
-    seeds: Annotated[int, typer.Option(min=2, help="Seeds of every supervised net.")] = 10,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds of the whole pipeline.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of a sweep's rows (grid).")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes on this machine.")] = None,
+    dask: Annotated[str | None, typer.Option(help="Address of a Dask scheduler to compute on.")] = None,
 ) -> None:
-    """Run one experiment on the real data and write results/NAME.json."""
+    """Run one experiment on the real data and write results/NAME.json.
+
+    What is finished is kept in the folder runs (or $BIONET_RUNS): the same command goes on after a stop.
+    """
+    from inspect import signature
+
     from bionet import experiments
 
     if name not in experiments.RUNS:
         typer.echo(f"bionet: no run called {name!r}; there are {', '.join(experiments.RUNS)}", err=True)
         raise typer.Exit(2)
-    with clear_failure(data.DataUnavailable, data.DataCorrupt):
-        record = experiments.RUNS[name][0](seeds=seeds)
+    make = experiments.RUNS[name][0]
+    asked = {"seeds": seeds, "epochs": epochs, "jobs": jobs, "dask": dask}
+    given = {option: value for option, value in asked.items() if value is not None}
+    strange = given.keys() - signature(make).parameters.keys()
+    if strange:
+        typer.echo(f"bionet: the run {name!r} has no option --{min(strange)}", err=True)
+        raise typer.Exit(2)
+    failures = (data.DataUnavailable, data.DataCorrupt, FileNotFoundError, ValueError, ArithmeticError)
+    try:
+        with clear_failure(*failures):
+            record = make(**given)
+    except KeyboardInterrupt as stopped:
+        typer.echo(f"bionet: {stopped or 'stopped'}; run the same command again to go on", err=True)
+        raise typer.Exit(130) from None
     path = experiments.write(name, record)
-    rows = [("", "the talk", "here"), *experiments.compare_talk(record)]
+    rows = experiments.compare(record)
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     for row in rows:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -12,9 +12,10 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import train_test_split
 from tqdm import tqdm
 
-from bionet import data, dynamics, plasticity
+from bionet import data, dynamics, paper, persistence, plasticity
 from bionet._records import interval, provenance, record, write
 from bionet.features import unit_norm
+from bionet.ledger import results_folder
 from bionet.mlp import BackpropClassifier
 from bionet.readout import PowerReadout
 from bionet.units import CompetingUnits
@@ -25,8 +26,10 @@ __all__ = [
     "TALK",
     "EulerRun",
     "Talk",
+    "compare",
     "compare_talk",
     "interval",
+    "load_trained",
     "provenance",
     "record",
     "reproduce_talk",
@@ -326,6 +329,42 @@ def compare_talk(run: dict[str, Any]) -> list[tuple[str, str, str]]:
     ]
 
 
+def compare(run: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Rows of a table for the screen: quantity, what the source says, the value here."""
+    if run["run"] == "talk":
+        return [("", "the talk", "here"), *compare_talk(run)]
+    return [("", "the paper", "here"), *paper.compare(run)]
+
+
+def load_trained(name: str) -> PowerReadout:
+    """Return the recorded net of a run, as stored in ``results/NAME-seed0.npz``.
+
+    Parameters
+    ----------
+    name : str
+        ``"mnist"``.
+
+    Returns
+    -------
+    PowerReadout
+        Trained, with the paper's loss; its weights went through float16.
+
+    Raises
+    ------
+    FileNotFoundError
+        If no net of that name has been recorded; the message says how to record it.
+    """
+    path = results_folder() / f"{name}-seed0.npz"
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing; run `bionet reproduce {name}` to train and record it")
+    return persistence.load(path)
+
+
 RUNS: dict[str, tuple[Callable[..., dict[str, Any]], str]] = {
     "talk": (reproduce_talk, "the whole talk on MNIST: both schemes, its two nets, the controls"),
+    "mnist": (paper.reproduce_mnist, "the paper's network: 2000 units, 1000 epochs, both losses, five seeds"),
+    "controls": (paper.reproduce_controls, "the same readout on random rows, k-means, PCA and pixels"),
+    "ablations": (paper.reproduce_ablations, "what n, Delta, units and epochs do to the test error"),
+    "grid": (paper.reproduce_grid, "the (p, k) grid of the paper's Fig. 6"),
+    "end_to_end": (paper.reproduce_end_to_end, "the baseline 784-2000-10 by back-propagation"),
 }

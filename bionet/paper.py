@@ -358,7 +358,7 @@ def reproduce_controls(
         }
         for name, make in kinds.items()
     ]
-    own = {}
+    own: dict[str, Any] = {}
     for name, cell in zip(kinds, sweep(tried, label="powers"), strict=True):
         errors = [score["10k_error"] for score in cell["readouts"]]
         own[name] = {
@@ -399,11 +399,11 @@ def reproduce_ablations(
             {
                 "rows": r,
                 "readouts": [
-                    f(n_, r["seed"])
-                    for n_ in n
-                    for f in (
-                        lambda n_, s: _power(m, beta, SHORT_EPOCHS, s, n_),
-                        lambda n_, s: _entropy(SHORT_EPOCHS, s, n_),
+                    readout
+                    for power in n
+                    for readout in (
+                        _power(m, beta, SHORT_EPOCHS, r["seed"], power),
+                        _entropy(SHORT_EPOCHS, r["seed"], power),
                     )
                 ],
                 "train": "60k",
@@ -533,3 +533,41 @@ def reproduce_end_to_end(
         test=_summary([r["test_error"] for r in runs]),
         seconds=[r["seconds"] for r in runs],
     )
+
+
+def compare(run: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Rows of a table for the screen: quantity, the paper's value, the value here."""
+
+    def show(entry: dict[str, Any]) -> str:
+        if "mean" not in entry:
+            return f"{entry['values'][0]:.2f} % (1 seed)"
+        return (
+            f"{entry['mean']:.2f} % ({entry['low']:.2f} to {entry['high']:.2f}, {len(entry['values'])} seeds)"
+        )
+
+    if run["run"] == "mnist":
+        says = {"power": "1.46 %", "cross_entropy": "-"}
+        return [(f"test error, {loss}", says[loss], show(e["test"])) for loss, e in run["readouts"].items()]
+    if run["run"] == "controls":
+        return [(f"test error, {name}", "-", show(entry["own_n"])) for name, entry in run["table"].items()]
+    if run["run"] == "ablations":
+        says = {"n=1": "7.44 %", "n=4.5": "1.46 %", "n=10": "1.98 %", "delta=0": "2.02 %"}
+        names = [(group, value) for group in ("n", "delta", "hidden", "epochs") for value in run[group]]
+        return [
+            (f"test error, {g}={float(v):g}", says.get(f"{g}={float(v):g}", "-"), show(run[g][v]["power"]))
+            for g, v in names
+        ]
+    if run["run"] == "grid":
+        rows = []
+        for cell in run["cells"]:
+            found = "diverged" if cell["test_error"] is None else f"{cell['test_error']:.2f} %"
+            paper = PAPER_GRID[int(cell["p"])][cell["k"] - 2]
+            rows.append(
+                (
+                    f"p={cell['p']:g}, k={cell['k']}, seed {cell['seed']}",
+                    "did not converge" if paper is None else f"{paper} %",
+                    found,
+                )
+            )
+        return rows
+    return [("test error, end to end", "about 1.5 %", show(run["test"]))]

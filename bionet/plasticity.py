@@ -307,7 +307,7 @@ def raise_divergence(xp: Any, D: Array, y: Array, g: Array, a: Array, duration: 
     if bool(xp.all(D > 0)):
         return
     times = to_host(_blow_up_time(xp, y, g, a))
-    unit = int(times.argmin())
+    unit = times.tolist().index(times.min())
     if not math.isfinite(times[unit]):
         raise _out_of_range(a, duration)
     raise Divergence(unit, float(to_host(y)[unit]), float(times[unit]), duration)

@@ -695,7 +695,7 @@ class RankedUnits(_Units):
             when = "" if epoch is None else f" in epoch {epoch}"
             raise ArithmeticError(
                 f"the weights left their range{when}: unit {unit} has p-norm {norms[unit]:.3g} "
-                f"(a converged one has 1); lower learning_rate or delta, and check the scale of the images (largest entry "
-                f"{float(namespace(X).max(namespace(X).abs(X))):.3g})"
+                "(a converged one has 1); lower learning_rate or delta, and check the scale of the images "
+                f"(largest entry {float(namespace(X).max(namespace(X).abs(X))):.3g})"
             )
         self.converged_ = np.append(self.converged_, np.mean(np.abs(norms - 1.0) <= 0.05))
