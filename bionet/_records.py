@@ -74,6 +74,46 @@ def write(name: str, record: dict[str, Any]) -> Path:
     return path
 
 
+def validate(record: Any) -> None:
+    """Check a record against the schema that all files in ``results/`` of the full-scale runs share.
+
+    A record names its run, schema version and settings, says where it was made, and wherever it holds
+    ``values`` with a ``mean``, that mean and its interval follow from the values.
+
+    Raises
+    ------
+    ValueError
+        Naming what is missing or wrong.
+    """
+    needed = {"run": str, "schema": int, "settings": dict, "provenance": dict}
+    for name, kind in needed.items():
+        if not isinstance(record.get(name), kind):
+            raise ValueError(f"a record needs {name!r} ({kind.__name__}), got {record.get(name)!r}")
+    missing = {"data", "versions", "machine", "commit", "command"} - record["provenance"].keys()
+    if missing:
+        raise ValueError(f"provenance lacks {', '.join(sorted(missing))}")
+    _validate_values(record["run"], record)
+
+
+def _validate_values(where: str, part: Any) -> None:
+    if isinstance(part, list):
+        for index, entry in enumerate(part):
+            _validate_values(f"{where}[{index}]", entry)
+    if not isinstance(part, dict):
+        return
+    for name, entry in part.items():
+        _validate_values(f"{where}.{name}", entry)
+    values = part.get("values")
+    if values is None:
+        return
+    if not values or not np.isfinite(values).all():
+        raise ValueError(f"{where}.values must be finite numbers, at least one, got {values!r}")
+    if "mean" in part:
+        said = [part["mean"], part["low"], part["high"]]
+        if not np.allclose(said, interval(values), rtol=0, atol=1e-9 + 1e-9 * abs(said[0])):
+            raise ValueError(f"{where}: mean and interval {said} do not follow from {values}")
+
+
 def record(name: str) -> dict[str, Any]:
     """Read the recorded run ``results/NAME.json``.
 

@@ -31,6 +31,13 @@ M_GRID = (4.0, 6.0, 8.0, 10.0, 12.0)
 BETA_GRID = (0.01, 0.1, 1.0)
 GRID_P = (2.0, 3.0, 4.0, 5.0, 6.0)
 GRID_K = (2, 3, 4, 5, 6, 7, 8)
+SELECTION_EPOCHS = 200  # of the rows for which m and beta are chosen
+SHORT_ROWS = 200  # epochs of the rows in ablations
+UNITS = (100, 500, 2000, 4000)
+EPOCHS = (10, 50, 200, 1000)
+CONTROL_UNITS = 2000
+RATES = ((3e-4, 10), (1e-3, 10), (3e-4, 20), (1e-3, 20))  # of the end-to-end net: rate, epochs
+SPLIT = 10_000  # images held out to choose by
 POWERS = (1.0, 2.0, 3.0, 4.0, 4.5, 5.0, 6.0, 8.0, 10.0)
 
 PAPER_ERRORS = {"bio": 1.46, "delta_0": 2.02, "n_1": 7.44, "n_10": 1.98, "end_to_end": 1.5}  # per cent
@@ -67,7 +74,7 @@ def images(part: str) -> tuple[np.ndarray, np.ndarray]:
     if part == "60k":
         return train.images, train.labels
     kept, held = train_test_split(
-        np.arange(len(train.labels)), test_size=10_000, stratify=train.labels, random_state=0
+        np.arange(len(train.labels)), test_size=SPLIT, stratify=train.labels, random_state=0
     )
     index = np.sort(kept) if part == "50k" else np.sort(held)
     return train.images[index], train.labels[index]
@@ -243,10 +250,10 @@ class Sweep:
         }
 
 
-def selection(sweep: Sweep, epochs: int = 200) -> dict[str, Any]:
+def selection(sweep: Sweep) -> dict[str, Any]:
     """Choose m and beta on the 10 000 held-out images: one seed's rows, short readouts."""
     grid = [(m, beta) for m in M_GRID for beta in BETA_GRID]
-    rows = _ranked(0, n_epochs=epochs)
+    rows = _ranked(0, n_epochs=SELECTION_EPOCHS)
     cells = [
         {
             "rows": rows,
@@ -266,7 +273,7 @@ def selection(sweep: Sweep, epochs: int = 200) -> dict[str, Any]:
     found = [score["10k_error"] for cell in sweep(cells, label="m, beta") for score in cell["readouts"]]
     table = [{"m": m, "beta": beta, "validation_error": e} for (m, beta), e in zip(grid, found, strict=True)]
     best = min(table, key=lambda row: (row["validation_error"], row["m"], row["beta"]))
-    return {"epochs": epochs, "readout_epochs": SHORT_EPOCHS, "table": table, "chosen": best}
+    return {"epochs": SELECTION_EPOCHS, "readout_epochs": SHORT_EPOCHS, "table": table, "chosen": best}
 
 
 def reproduce_mnist(
@@ -343,15 +350,15 @@ def reproduce_controls(
     m, beta = _chosen()
     kinds: dict[str, Any] = {
         "ranked": lambda s: _ranked(s),
-        "random": lambda s: {"kind": "random", "n_hidden": 2000, "seed": s},
-        "kmeans": lambda s: {"kind": "kmeans", "n_hidden": 2000, "seed": s},
+        "random": lambda s: {"kind": "random", "n_hidden": CONTROL_UNITS, "seed": s},
+        "kmeans": lambda s: {"kind": "kmeans", "n_hidden": CONTROL_UNITS, "seed": s},
         "pca": lambda s: {"kind": "pca", "seed": s},
         "pixels": lambda s: None,
     }
     powers = (1.0, 2.0, 4.5)
     tried = [
         {
-            "rows": _ranked(0, n_epochs=200) if name == "ranked" else make(0),
+            "rows": _ranked(0, n_epochs=SELECTION_EPOCHS) if name == "ranked" else make(0),
             "readouts": [_entropy(SHORT_EPOCHS, 0, n) for n in powers],
             "train": "50k",
             "evaluate": ["10k"],
@@ -422,17 +429,16 @@ def reproduce_ablations(
 
     every = range(seeds)
     by_n = curve("n", [_ranked(s) for s in every], POWERS)
-    short = 200
+    short = SHORT_ROWS
     deltas = {
         str(d): curve(f"delta {d}", [_ranked(s, delta=d, n_epochs=short) for s in every]) for d in (0.0, 0.4)
     }
     hidden = {
         str(count): curve(f"{count} units", [_ranked(s, n_hidden=count, n_epochs=short) for s in every])
-        for count in (100, 200, 500, 1000, 2000, 4000)
+        for count in UNITS
     }
     epochs = {
-        str(count): curve(f"{count} epochs", [_ranked(s, n_epochs=count) for s in every])
-        for count in (10, 50, 200, 1000)
+        str(count): curve(f"{count} epochs", [_ranked(s, n_epochs=count) for s in every]) for count in EPOCHS
     }
     return sweep.record(
         {"seeds": seeds, "epochs": short, "readout_epochs": SHORT_EPOCHS, "m": m, "beta": beta},
@@ -503,15 +509,14 @@ def reproduce_end_to_end(
             "random_state": seed,
         }
 
-    options = [(rate, n) for rate in (3e-4, 1e-3) for n in (10, 20)]
     tried = sweep(
-        [{"net": net(r, n, 0), "train": "50k", "evaluate": ["10k"]} for r, n in options],
+        [{"net": net(r, n, 0), "train": "50k", "evaluate": ["10k"]} for r, n in RATES],
         measure_backprop,
         label="rates",
     )
     table = [
         {"learning_rate": r, "n_epochs": n, "validation_error": t["10k_error"]}
-        for (r, n), t in zip(options, tried, strict=True)
+        for (r, n), t in zip(RATES, tried, strict=True)
     ]
     best = min(table, key=lambda row: row["validation_error"])
     runs = sweep(
