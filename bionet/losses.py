@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from bionet import features
 from bionet.backend import Array, device, namespace
 
 
@@ -41,8 +42,9 @@ def power(logits: Array, labels: Array, *, m: float, beta: float) -> tuple[Array
     c = xp.tanh(beta * logits)
     miss = c - (2.0 * one_hot(labels, logits.shape[1], logits) - 1.0)
     size = xp.abs(miss)
-    gradient = (m * beta) * size ** (m - 1.0) * xp.sign(miss) * (1.0 - c * c)
-    return xp.sum(size**m, axis=1), gradient
+    steep = features.power(size, m - 1.0)
+    gradient = (m * beta) * steep * xp.sign(miss) * (1.0 - c * c)
+    return xp.sum(steep * size, axis=1), gradient
 
 
 def cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
