@@ -364,7 +364,9 @@ RUNS: dict[str, tuple[Callable[..., dict[str, Any]], str]] = {
     "talk": (reproduce_talk, "the whole talk on MNIST: both schemes, its two nets, the controls"),
     "mnist": (paper.reproduce_mnist, "the paper's network: 2000 units, 1000 epochs, both losses, five seeds"),
     "controls": (paper.reproduce_controls, "the same readout on random rows, k-means, PCA and pixels"),
-    "ablations": (paper.reproduce_ablations, "what n, Delta, units and epochs do to the test error"),
+    "powers": (paper.reproduce_powers, "test error against the power n (the paper's Fig. 4)"),
+    "delta": (paper.reproduce_delta, "test error without the anti-Hebbian part, and with it (Fig. 5)"),
+    "scale": (paper.reproduce_scale, "test error against the number of units, and of epochs"),
     "grid": (paper.reproduce_grid, "the (p, k) grid of the paper's Fig. 6"),
     "end_to_end": (paper.reproduce_end_to_end, "the baseline 784-2000-10 by back-propagation"),
 }

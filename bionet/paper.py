@@ -394,58 +394,93 @@ def reproduce_controls(
     return sweep.record({"seeds": seeds, "readout_epochs": SHORT_EPOCHS, "m": m, "beta": beta}, table=table)
 
 
-def reproduce_ablations(
+def _curve(
+    sweep: Sweep,
+    label: str,
+    rows: list[dict[str, Any]],
+    m: float,
+    beta: float,
+    n: tuple[float, ...] = (4.5,),
+) -> list[Any]:
+    """Test errors of short readouts, both losses for every power, on each of `rows`."""
+    cells = [
+        {
+            "rows": r,
+            "readouts": [
+                readout
+                for power in n
+                for readout in (
+                    _power(m, beta, SHORT_EPOCHS, r["seed"], power),
+                    _entropy(SHORT_EPOCHS, r["seed"], power),
+                )
+            ],
+            "train": "60k",
+            "evaluate": ["test"],
+        }
+        for r in rows
+    ]
+    return sweep(cells, label=label)
+
+
+def _errors(results: list[Any], position: int = 0) -> dict[str, Any]:
+    pairs = [r["readouts"][2 * position : 2 * position + 2] for r in results]
+    return {
+        loss: _summary([p[i]["test_error"] for p in pairs])
+        for i, loss in enumerate(("power", "cross_entropy"))
+    }
+
+
+def reproduce_powers(
     seeds: int = 2, jobs: int = 1, dask: str | None = None, progress: bool = True
 ) -> dict[str, Any]:
-    """What n, Delta, the number of units and the number of epochs do to the test error."""
-    sweep = Sweep("ablations", jobs, dask, progress)
+    """Test error against the power n, on the rows of the run ``mnist`` (the paper's Fig. 4)."""
+    sweep = Sweep("powers", jobs, dask, progress)
+    m, beta = _chosen()
+    runs = _curve(sweep, "powers", [_ranked(s) for s in range(seeds)], m, beta, POWERS)
+    return sweep.record(
+        {**PAPER, "seeds": seeds, "readout_epochs": SHORT_EPOCHS, "m": m, "beta": beta},
+        n={str(n): _errors(runs, i) for i, n in enumerate(POWERS)},
+    )
+
+
+def reproduce_delta(
+    seeds: int = 2,
+    epochs: int = SHORT_ROWS,
+    jobs: int = 1,
+    dask: str | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Test error without the anti-Hebbian part, and with it, at equal epochs (the paper's Fig. 5)."""
+    sweep = Sweep("delta", jobs, dask, progress)
+    m, beta = _chosen()
+    table = {}
+    for delta in (0.0, 0.4):
+        rows = [_ranked(s, delta=delta, n_epochs=epochs) for s in range(seeds)]
+        runs = _curve(sweep, f"delta {delta}", rows, m, beta)
+        table[str(delta)] = {**_errors(runs), "rows": [run["rows"] for run in runs]}
+    return sweep.record(
+        {"seeds": seeds, "epochs": epochs, "readout_epochs": SHORT_EPOCHS, "m": m, "beta": beta}, delta=table
+    )
+
+
+def reproduce_scale(
+    seeds: int = 2,
+    epochs: int = SHORT_ROWS,
+    jobs: int = 1,
+    dask: str | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Test error against the number of hidden units, at `epochs`, and against the number of epochs."""
+    sweep = Sweep("scale", jobs, dask, progress)
     m, beta = _chosen()
 
-    def curve(label: str, rows: list[dict[str, Any]], n: tuple[float, ...] = (4.5,)) -> list[Any]:
-        cells = [
-            {
-                "rows": r,
-                "readouts": [
-                    readout
-                    for power in n
-                    for readout in (
-                        _power(m, beta, SHORT_EPOCHS, r["seed"], power),
-                        _entropy(SHORT_EPOCHS, r["seed"], power),
-                    )
-                ],
-                "train": "60k",
-                "evaluate": ["test"],
-            }
-            for r in rows
-        ]
-        return sweep(cells, label=label)
+    def curve(label: str, **changes: Any) -> dict[str, Any]:
+        return _errors(_curve(sweep, label, [_ranked(s, **changes) for s in range(seeds)], m, beta))
 
-    def errors(results: list[Any], position: int = 0) -> dict[str, Any]:
-        pairs = [r["readouts"][2 * position : 2 * position + 2] for r in results]
-        return {
-            loss: _summary([p[i]["test_error"] for p in pairs])
-            for i, loss in enumerate(("power", "cross_entropy"))
-        }
-
-    every = range(seeds)
-    by_n = curve("n", [_ranked(s) for s in every], POWERS)
-    short = SHORT_ROWS
-    deltas = {
-        str(d): curve(f"delta {d}", [_ranked(s, delta=d, n_epochs=short) for s in every]) for d in (0.0, 0.4)
-    }
-    hidden = {
-        str(count): curve(f"{count} units", [_ranked(s, n_hidden=count, n_epochs=short) for s in every])
-        for count in UNITS
-    }
-    epochs = {
-        str(count): curve(f"{count} epochs", [_ranked(s, n_epochs=count) for s in every]) for count in EPOCHS
-    }
     return sweep.record(
-        {"seeds": seeds, "epochs": short, "readout_epochs": SHORT_EPOCHS, "m": m, "beta": beta},
-        n={str(n): errors(by_n, i) for i, n in enumerate(POWERS)},
-        delta={d: {**errors(r), "rows": [x["rows"] for x in r]} for d, r in deltas.items()},
-        hidden={count: errors(r) for count, r in hidden.items()},
-        epochs={count: errors(r) for count, r in epochs.items()},
+        {"seeds": seeds, "epochs": epochs, "readout_epochs": SHORT_EPOCHS, "m": m, "beta": beta},
+        hidden={str(c): curve(f"{c} units", n_hidden=c, n_epochs=epochs) for c in UNITS},
+        epochs={str(c): curve(f"{c} epochs", n_epochs=c) for c in EPOCHS},
     )
 
 
@@ -555,12 +590,16 @@ def compare(run: dict[str, Any]) -> list[tuple[str, str, str]]:
         return [(f"test error, {loss}", says[loss], show(e["test"])) for loss, e in run["readouts"].items()]
     if run["run"] == "controls":
         return [(f"test error, {name}", "-", show(entry["own_n"])) for name, entry in run["table"].items()]
-    if run["run"] == "ablations":
+    if run["run"] in ("powers", "delta", "scale"):
         says = {"n=1": "7.44 %", "n=4.5": "1.46 %", "n=10": "1.98 %", "delta=0": "2.02 %"}
-        names = [(group, value) for group in ("n", "delta", "hidden", "epochs") for value in run[group]]
         return [
-            (f"test error, {g}={float(v):g}", says.get(f"{g}={float(v):g}", "-"), show(run[g][v]["power"]))
-            for g, v in names
+            (
+                f"test error, {group}={float(value):g}",
+                says.get(f"{group}={float(value):g}", "-"),
+                show(entry["power"]),
+            )
+            for group in ("n", "delta", "hidden", "epochs")
+            for value, entry in run.get(group, {}).items()
         ]
     if run["run"] == "grid":
         rows = []

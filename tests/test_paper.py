@@ -10,6 +10,8 @@ from bionet.features import unit_norm
 from bionet.readout import PowerReadout
 from bionet.units import lebesgue_norms
 
+RUNS = ("mnist", "controls", "powers", "delta", "scale", "grid", "end_to_end")
+
 
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
@@ -46,7 +48,7 @@ def tiny(tmp_path, monkeypatch):
 
 
 def test_every_run_records_itself(tiny):
-    for name in ("mnist", "controls", "ablations", "grid", "end_to_end"):
+    for name in RUNS:
         record = experiments.RUNS[name][0](seeds=2, progress=False)
         experiments.write(name, record)
         _records.validate(record)
@@ -123,7 +125,7 @@ def test_the_papers_grid_has_33_cells_and_146_is_its_least():
     assert min(cells) == paper.PAPER_GRID[3][7 - 2] == paper.PAPER_ERRORS["bio"]
 
 
-@pytest.mark.parametrize("name", ["mnist", "controls", "ablations", "grid", "end_to_end"])
+@pytest.mark.parametrize("name", RUNS)
 def test_recorded_runs_keep_the_schema(name):
     try:
         record = experiments.record(name)
