@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from bionet.backend import Array, namespace, require_number
+import numpy as np
+
+from bionet.backend import Array, blocks, is_numpy, namespace, require_number
 from bionet.validation import choice, integer
 
+_CHUNK = 1 << 15  # entries at a time on the host, so that the terms of one update stay in a core's cache
 Schedule = float | Sequence[tuple[int, float]]
 
 
@@ -85,15 +88,21 @@ class Adam:
         self._steps += 1
         scale = rate / (1.0 - self.beta1**self._steps)
         unbias = (1.0 - self.beta2**self._steps) ** 0.5
-        for parameter, gradient, mean, square in zip(
-            parameters, gradients, self._means, self._squares, strict=True
-        ):
-            xp = namespace(parameter)
-            mean *= self.beta1
-            mean += (1.0 - self.beta1) * gradient
-            square *= self.beta2
-            square += (1.0 - self.beta2) * (gradient * gradient)
-            parameter -= scale * mean / (xp.sqrt(square) / unbias + self.epsilon)
+        for arrays in zip(parameters, gradients, self._means, self._squares, strict=True):
+            if all(is_numpy(a) and a.flags.c_contiguous for a in arrays):
+                flat = [a.reshape(-1) for a in arrays]
+                for chunk in blocks(flat[0].size, _CHUNK):
+                    self._move(np, tuple(a[chunk] for a in flat), scale, unbias)
+            else:
+                self._move(namespace(arrays[0]), arrays, scale, unbias)
+
+    def _move(self, xp: Any, arrays: tuple[Array, ...], scale: float, unbias: float) -> None:
+        parameter, gradient, mean, square = arrays
+        mean *= self.beta1
+        mean += (1.0 - self.beta1) * gradient
+        square *= self.beta2
+        square += (1.0 - self.beta2) * (gradient * gradient)
+        parameter -= scale * mean / (xp.sqrt(square) / unbias + self.epsilon)
 
 
 def optimizer(name: Any) -> SGD | Adam:

@@ -36,7 +36,7 @@ SHORT_ROWS = 200  # epochs of the rows in ablations
 UNITS = (100, 500, 2000, 4000)
 EPOCHS = (10, 50, 200, 1000)
 CONTROL_UNITS = 2000
-RATES = ((3e-4, 10), (1e-3, 10), (3e-4, 20), (1e-3, 20))  # of the end-to-end net: rate, epochs
+RATES = ((3e-4, 10), (1e-3, 10), (1e-3, 20))  # of the end-to-end net: rate, epochs
 SPLIT = 10_000  # images held out to choose by
 POWERS = (1.0, 2.0, 3.0, 4.0, 4.5, 5.0, 6.0, 8.0, 10.0)
 
