@@ -13,7 +13,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
 
-from bionet import losses
+from bionet import features, losses
 from bionet.backend import generators
 from bionet.mlp import BackpropClassifier
 from bionet.optim import SGD, Adam, rates_of
@@ -220,6 +220,30 @@ def test_probabilities_rank_as_the_logits_do(problem):
         P = model.predict_proba(X)
         np.testing.assert_allclose(P.sum(axis=1), 1.0)
         np.testing.assert_array_equal(P.argmax(1), model.logits(X).argmax(1))
+
+
+@pytest.mark.parametrize("n", [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 3.3, 4.5, 7.0, 10.0, 31.5, 33.0])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_power_by_products_is_the_power(n, dtype):
+    x = np.concatenate([[0.0, 1.0], np.geomspace(0.1, 3.0, 50)]).astype(dtype)
+    given = features.power(x, n)
+    assert given.dtype == dtype
+    np.testing.assert_allclose(given, x.astype(np.float64) ** n, rtol=64 * np.finfo(dtype).eps)
+
+
+def test_adam_in_pieces_is_adam(monkeypatch):
+    """On the host Adam goes piece by piece through an array: not one bit may differ."""
+    rng = np.random.default_rng(0)
+    start, gradients = rng.normal(size=(37, 11)), rng.normal(size=(3, 37, 11))
+    ends = []
+    for chunk in (10**9, 50):
+        monkeypatch.setattr("bionet.optim._CHUNK", chunk)
+        x, adam = start.copy(), Adam()
+        for gradient in gradients:
+            adam.step([x], [gradient], 0.01)
+        ends.append(x)
+    np.testing.assert_array_equal(*ends)
+    assert (ends[0] != start).all()
 
 
 @pytest.mark.parametrize("optimizer", [SGD(), Adam()], ids=["sgd", "adam"])
