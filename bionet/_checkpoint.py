@@ -63,7 +63,7 @@ class Checkpoint:
             If the file is damaged, or belongs to a run with other settings, which are named.
         """
         try:
-            with np.load(self.path, allow_pickle=False) as file:
+            with open(self.path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
                 header = json.loads(str(file["header"]))
                 arrays = {name: file[name] for name in file.files if name != "header"}
             epoch, identity = int(header["epoch"]), dict(header["identity"])
