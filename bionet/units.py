@@ -554,23 +554,23 @@ class RankedUnits(_Units):
         for _ in range(done):
             order_rng.permutation(X.shape[0])  # the orders already used
         rule = self._rule(X)
+        boundary = None  # the last whole epoch and the state after it, never one without the other
         try:
             for epoch in tqdm(
                 range(done, n_epochs), desc="epochs", disable=not self.verbose, initial=done, total=n_epochs
             ):
                 order = order_rng.permutation(X.shape[0])
                 if saved:
-                    state = self._state()
+                    boundary = (epoch, self._state())
                 self._learn(X, order, rate * (1.0 - epoch / n_epochs), rule, epoch + 1)
-                done = epoch + 1
-                if saved and (saved.due() or done == n_epochs):
-                    saved.save(done, self._state())
+                if saved and (saved.due() or epoch + 1 == n_epochs):
+                    saved.save(epoch + 1, self._state())
         except KeyboardInterrupt:
-            if not saved or state is None:
+            if not saved or boundary is None:
                 raise
-            saved.save(done, state)
+            saved.save(*boundary)
             raise KeyboardInterrupt(
-                f"stopped; the state after epoch {done} of {n_epochs} is in {self.checkpoint}: "
+                f"stopped; the state after epoch {boundary[0]} of {n_epochs} is in {self.checkpoint}: "
                 "run the same again to go on"
             ) from None
         return self
