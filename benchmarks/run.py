@@ -5,15 +5,24 @@ Each row times one thing against a yardstick measured in the same run, alternati
 slower or a busier machine changes both. Floors are work that cannot be avoided (a sort, a matrix product);
 rivals are what the talk did (Euler steps). Only ratios compare between machines.
 
-    python benchmarks/run.py            one BLAS thread
+    python benchmarks/run.py            one thread
     python benchmarks/run.py --threads 2
+
+The floor of the fast rule is its own forward product, in the faster of its two orientations. The first table
+gives that product with every kernel that OpenBLAS has for this processor, each in a process of its own, and
+the fast rule beside it. Idle threads of Numba's OpenMP are told to sleep, or they would disturb BLAS between
+two calls.
 """
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import argparse
 import json
-import os
 import platform
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -22,8 +31,11 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from bionet import data, dynamics, plasticity, ranking
-from bionet.units import CompetingUnits
+from bionet import _ranked_host, backend, data, dynamics, plasticity, ranking
+from bionet._ranked_host import HostRule
+from bionet.mlp import BackpropClassifier
+from bionet.readout import PowerReadout
+from bionet.units import CompetingUnits, RankedUnits
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "book" / "tools"))
@@ -34,6 +46,15 @@ TARGET = ROOT / "results" / "benchmarks.json"
 HIDDEN, FEATURES = 484, 784  # the talk's network
 PAPER_HIDDEN, BATCH = 2000, 100  # the paper's
 IMAGES = 500
+RULES = ((3.0, 7), (2.0, 2))  # p, k
+KERNELS = (
+    "",
+    "Haswell",
+    "Zen",
+    "SkylakeX",
+    "Cooperlake",
+    "Sapphirerapids",
+)  # of OpenBLAS; "" is its own choice
 
 Work = Callable[[], object]
 
@@ -59,9 +80,6 @@ def rows(rng: np.random.Generator) -> list[tuple[str, str, Work, Work, int]]:
     W = rng.standard_normal((HIDDEN, FEATURES))
     currents = W @ v
     g = plasticity.learning_activation(dynamics.steady_state(currents, 0.8), 0.1, 0.01)
-    W_paper = rng.standard_normal((PAPER_HIDDEN, FEATURES)).astype(np.float32)
-    batch = np.ascontiguousarray(images[:BATCH], dtype=np.float32)
-    step = {"p": 3.0, "k": 7, "delta": 0.4, "learning_rate": 0.04}
     units = {"n_hidden": HIDDEN, "delta": 0.01, "init": "sphere", "random_state": 0}
 
     def many(work: Work, times: int) -> Work:
@@ -115,13 +133,6 @@ def rows(rng: np.random.Generator) -> list[tuple[str, str, Work, Work, int]]:
             3,
         ),
         (
-            f"ranked step, {BATCH} images, {PAPER_HIDDEN} units",
-            "floor: its bare matrix product",
-            lambda: ranking.ranked_step(W_paper, batch, **step),
-            lambda: W_paper @ batch.T,
-            15,
-        ),
-        (
             f"CompetingUnits, exact, {IMAGES} images",
             "floor: the currents alone",
             lambda: learn(IMAGES),
@@ -136,6 +147,171 @@ def rows(rng: np.random.Generator) -> list[tuple[str, str, Work, Work, int]]:
             1,
         ),
     ]
+
+
+def mnist() -> data.ImageSet:
+    """MNIST, or the embedded digits where it cannot be had."""
+    return data.load("mnist", stand_in=True)
+
+
+def product(rng: np.random.Generator, batch: np.ndarray) -> tuple[Work, Work]:
+    """The forward product of the fast rule in its two orientations."""
+    P = rng.standard_normal((PAPER_HIDDEN, FEATURES)).astype(np.float32)
+    wide = np.empty((len(batch), PAPER_HIDDEN), dtype=np.float32)
+    tall = np.empty((PAPER_HIDDEN, len(batch)), dtype=np.float32)
+    return lambda: np.matmul(batch, P.T, out=wide), lambda: np.matmul(P, batch.T, out=tall)
+
+
+def step_of_the_rule(images: np.ndarray, p: float, k: int, engine: str) -> Work:
+    """One minibatch a call, of rows that have learned for a while."""
+    rng = np.random.default_rng(1)
+    W = rng.standard_normal((PAPER_HIDDEN, FEATURES)).astype(np.float32)
+    rule = HostRule(W, images, BATCH, p, k, 0.4, engine)
+    order = rng.permutation(len(images) // BATCH * BATCH).reshape(-1, BATCH)
+    position = 0
+    for chosen in order[:200]:
+        rule.step(chosen, 0.04)
+
+    def step() -> None:
+        nonlocal position
+        rule.step(order[position % len(order)], 0.01)
+        position += 1
+
+    return step
+
+
+def engines() -> list[str]:
+    return ["numpy"] if _ranked_host.compiled is None else ["numpy", "numba"]
+
+
+def fast_rule(repeats: int) -> list[dict[str, object]]:
+    """Milliseconds of the fast rule and of its floor, with the BLAS kernel of this process."""
+    images = mnist().images
+    batch = np.ascontiguousarray(images[:BATCH])
+    orientations = product(np.random.default_rng(0), batch)
+    wide, tall = compare(*orientations, repeats)
+    floor = orientations[0] if wide <= tall else orientations[1]
+    found = []
+    for engine in engines():
+        for p, k in RULES:
+            ours, theirs = compare(step_of_the_rule(images, p, k, engine), floor, repeats)
+            found.append(
+                {"engine": engine, "p": p, "k": k, "seconds": ours, "floor": theirs, "ratio": ours / theirs}
+            )
+    return found
+
+
+def kernels(threads: int) -> list[dict[str, object]]:
+    """The fast rule with every kernel that OpenBLAS can be told to use, a process each."""
+    found: list[dict[str, object]] = []
+    for kernel in KERNELS:
+        given = {"OPENBLAS_CORETYPE": kernel} if kernel else {}
+        given |= {"OPENBLAS_NUM_THREADS": str(threads), "NUMBA_NUM_THREADS": str(threads)}
+        done = subprocess.run(
+            [sys.executable, __file__, "--fast-rule", "--threads", str(threads)],
+            capture_output=True,
+            text=True,
+            env={**os.environ, **given},
+        )
+        if done.returncode:  # a kernel that this processor cannot run
+            continue
+        answer = json.loads(done.stdout.splitlines()[-1])
+        if kernel and any(answer["blas"] == earlier["blas"] for earlier in found):
+            continue
+        found.append({"asked": kernel or "its own choice", **answer})
+    return found
+
+
+def epochs() -> list[tuple[str, str, Work, Work, int]]:
+    """An epoch of every part of the paper's pipeline, each against the bare products it needs."""
+    train = mnist()
+    images, labels = train.images[:6000], train.labels[:6000]
+    rng = np.random.default_rng(2)
+    rows = RankedUnits(PAPER_HIDDEN, n_epochs=1, random_state=0).fit(images[:BATCH]).components_
+    rows = rows / 10.0
+    features = np.abs(rng.standard_normal((len(images), PAPER_HIDDEN))).astype(np.float32)
+    V = rng.standard_normal((10, PAPER_HIDDEN)).astype(np.float32)
+    P = rng.standard_normal((PAPER_HIDDEN, FEATURES)).astype(np.float32)
+
+    def readout_products() -> None:
+        for block in backend.blocks(len(features), BATCH):
+            part = features[block]
+            (part @ V.T).T @ part
+
+    def backprop_products() -> None:
+        for block in backend.blocks(len(images), BATCH):
+            hidden = images[block] @ P.T
+            S = hidden @ V.T
+            (S @ V).T @ images[block]
+            S.T @ hidden
+
+    def forward_products() -> None:
+        for block in backend.blocks(len(images), BATCH):
+            images[block] @ P.T
+
+    net = PowerReadout(rows, n_epochs=1, random_state=0).fit(images, labels)
+    prepared = net.features(images)
+    order = rng.permutation(len(images))
+
+    def readout_epoch() -> None:
+        for block in backend.blocks(len(order), BATCH):
+            chosen = order[block]
+            net._step(np.take(prepared, chosen, axis=0), labels[chosen], 1e-4)
+
+    baseline = BackpropClassifier(PAPER_HIDDEN, n_epochs=1, batch_size=BATCH, random_state=0)
+    baseline.fit(images[:BATCH], labels[:BATCH])
+    baseline.classes_ = np.arange(10)
+
+    def backprop_epoch() -> None:
+        BackpropClassifier(PAPER_HIDDEN, n_epochs=1, batch_size=BATCH, random_state=0).fit(images, labels)
+
+    rule = HostRule(np.array(rows), images, BATCH, 3.0, 7, 0.4)
+    name = f"{len(images)} images, {PAPER_HIDDEN} units"
+    double = [rows.astype(np.float64), images[:BATCH].astype(np.float64)]
+    single = HostRule(np.array(rows), images[:BATCH], BATCH, 3.0, 7, 0.4)
+    return [
+        (
+            f"fast rule, epoch of {name}",
+            "floor: its forward products",
+            lambda: rule.learn(order, 0.01),
+            forward_products,
+            5,
+        ),
+        (f"readout, epoch of {name}", "floor: its products", readout_epoch, readout_products, 5),
+        (f"back-propagation, epoch of {name}", "floor: its products", backprop_epoch, backprop_products, 3),
+        (
+            f"fast rule, {BATCH} images, {PAPER_HIDDEN} units",
+            "rival: the definition, dense, float64",
+            lambda: single.step(np.arange(BATCH), 0.01),
+            lambda: ranking.ranked_step(*double, p=3.0, k=7, delta=0.4, learning_rate=0.01),
+            5,
+        ),
+    ]
+
+
+def bandwidth() -> float:
+    """Bytes a second read and written by a copy too large for any cache."""
+    source, target = np.ones(1 << 26, dtype=np.float32), np.zeros(1 << 26, dtype=np.float32)
+    fastest = min(seconds(lambda: np.copyto(target, source)) for _ in range(5))
+    return 2 * source.nbytes / fastest
+
+
+def gpu() -> dict[str, object] | None:
+    """Microseconds a step on the GPU, from five epochs; None where there is none."""
+    if not backend.gpu_available():
+        return None
+    cupy = backend.get("cupy")
+    images = cupy.asarray(mnist().images)
+    units = RankedUnits(PAPER_HIDDEN, n_epochs=1, random_state=0).fit(images)
+    seconds_of = seconds(lambda: units.set_params(n_epochs=6).fit(images)) - seconds(
+        lambda: units.set_params(n_epochs=1).fit(images)
+    )
+    name = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
+    return {
+        "device": name,
+        "epoch_seconds": seconds_of / 5,
+        "step_seconds": seconds_of / 5 / (len(images) / BATCH),
+    }
 
 
 def machine(threads: int) -> dict[str, object]:
@@ -156,25 +332,57 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--threads", type=int, default=1, help="BLAS threads (default 1)")
-    threads = parser.parse_args().threads
-    table = []
-    with threadpool_limits(threads):
+    parser.add_argument("--threads", type=int, default=1, help="threads of BLAS and of Numba (default 1)")
+    parser.add_argument("--repeats", type=int, default=60, help="of a step of the fast rule (default 60)")
+    parser.add_argument(
+        "--fast-rule", action="store_true", help="only that, as JSON, with this process's BLAS"
+    )
+    options = parser.parse_args()
+    threads = options.threads
+    if _ranked_host.compiled is not None:
+        import numba
+
+        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    with threadpool_limits(threads, user_api="blas"):
         where = machine(threads)
+        if options.fast_rule:
+            print(json.dumps({"blas": where["blas"], "rows": fast_rule(options.repeats)}))
+            return
         print(", ".join(f"{key} {value}" for key, value in where.items()))
-        print(f"\n{'what':<40} {'against':<40} {'ms':>10} {'against, ms':>12} {'ratio':>9}")
-        for what, against, work, yardstick, repeats in rows(np.random.default_rng(0)):
+        by_kernel = kernels(threads)
+        print(
+            f"\none minibatch of {BATCH}, {PAPER_HIDDEN} x {FEATURES}, float32, against its own forward product"
+        )
+        print(f"{'BLAS kernel':<34} {'engine':<8} {'p, k':<8} {'ms':>8} {'floor, ms':>10} {'ratio':>7}")
+        for kernel in by_kernel:
+            for row in kernel["rows"]:
+                name = f"{', '.join(kernel['blas'])} ({kernel['asked']})"
+                print(
+                    f"{name:<34} {row['engine']:<8} {row['p']:g}, {row['k']:<5} {1e3 * row['seconds']:>8.3f}"
+                    f" {1e3 * row['floor']:>10.3f} {row['ratio']:>7.3g}"
+                )
+        quickest = min(by_kernel, key=lambda kernel: kernel["rows"][0]["floor"])
+        print(f"quickest product: {', '.join(quickest['blas'])} ({quickest['asked']})")
+        print(f"\n{'what':<48} {'against':<40} {'ms':>10} {'against, ms':>12} {'ratio':>9}")
+        table = []
+        for what, against, work, yardstick, repeats in [
+            *rows(np.random.default_rng(0)),
+            *epochs(),
+        ]:
             ours, theirs = compare(work, yardstick, repeats)
             ratio = ours / theirs
             print(
-                f"{what:<40} {against:<40} {1e3 * ours:>10.3f} {1e3 * theirs:>12.3f} {ratio:>9.4g}",
+                f"{what:<48} {against:<40} {1e3 * ours:>10.3f} {1e3 * theirs:>12.3f} {ratio:>9.4g}",
                 flush=True,
             )
             table.append(
                 {"what": what, "against": against, "seconds": ours, "against_seconds": theirs, "ratio": ratio}
             )
+    device = gpu()
+    print(f"\nGPU: {device if device else 'none that CuPy can use here; its rows were not measured'}")
+    written = {"machine": where, "fast_rule": by_kernel, "rows": table, "gpu": device}
     TARGET.parent.mkdir(exist_ok=True)
-    TARGET.write_text(json.dumps({"machine": where, "rows": table}, indent=2) + "\n", encoding="utf-8")
+    TARGET.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
     print(f"\nwritten to {TARGET.relative_to(ROOT)}")
 
 
