@@ -7,14 +7,17 @@ Both learn ``components_`` of shape ``(hidden, features)`` and transform images 
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
+import array_api_compat
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from tqdm import tqdm
 
 from bionet import dynamics, plasticity, ranking
 from bionet._checkpoint import Checkpoint, fingerprint
+from bionet._ranked_cuda import DeviceRule
 from bionet._ranked_host import HostRule
 from bionet.backend import (
     Array,
@@ -645,8 +648,20 @@ class RankedUnits(_Units):
         integer("batch_size", self.batch_size)
         return require_number("learning_rate", self.learning_rate, 0.0)
 
-    def _rule(self, X: Array) -> HostRule | None:
-        """The fast path for images on the host; None elsewhere."""
+    def _rule(self, X: Array) -> HostRule | DeviceRule | None:
+        """The fast path for images on the host or on a CUDA device; None elsewhere."""
+        if array_api_compat.is_cupy_array(X):
+            self.components_ = namespace(X).asarray(self.components_, order="C", copy=True)
+            try:
+                return DeviceRule(
+                    self.components_, X, int(self.batch_size), float(self.p), int(self.k), float(self.delta)
+                )
+            except RuntimeError as error:
+                warnings.warn(
+                    f"the fast rule goes on without its CUDA kernels, many times slower: {error}",
+                    RuntimeWarning,
+                    stacklevel=3,
+                )
         if not is_numpy(X):
             return None
         if not (self.components_.flags.c_contiguous and self.components_.flags.writeable):
@@ -662,7 +677,7 @@ class RankedUnits(_Units):
         )
 
     def _learn(
-        self, X: Array, order: np.ndarray, rate: float, rule: HostRule | None, epoch: int | None
+        self, X: Array, order: np.ndarray, rate: float, rule: HostRule | DeviceRule | None, epoch: int | None
     ) -> None:
         if rule is not None:
             with out_of_range_unwarned():
