@@ -350,9 +350,7 @@ def main() -> None:
             return
         print(", ".join(f"{key} {value}" for key, value in where.items()))
         by_kernel = kernels(threads)
-        print(
-            f"\none minibatch of {BATCH}, {PAPER_HIDDEN} x {FEATURES}, float32, against its own forward product"
-        )
+        print(f"\none minibatch of {BATCH}, {PAPER_HIDDEN} x {FEATURES}, float32, beside its forward product")
         print(f"{'BLAS kernel':<34} {'engine':<8} {'p, k':<8} {'ms':>8} {'floor, ms':>10} {'ratio':>7}")
         for kernel in by_kernel:
             for row in kernel["rows"]:
