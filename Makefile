@@ -12,7 +12,7 @@ PROJECT := pyproject.toml constraints.txt
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help book test reproduce timings bench clean distclean
+.PHONY: help book test reproduce timings bench gpu clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,10 @@ timings: $(VENV)/.book ## execute all chapters and write results/chapters.json
 	$(BIN)/python book/tools/run_notebooks.py --timings
 
 bench: $(VENV)/.book ## measure the speed of the core, one table
+	$(BIN)/python benchmarks/run.py
+
+gpu: $(VENV)/.test ## where CuPy finds a GPU (extra cuda12 or cuda13): its parity tests, then the benchmark
+	$(BIN)/python -m pytest -m gpu -ra tests
 	$(BIN)/python benchmarks/run.py
 
 clean: ## remove what was built; the virtual environment stays
