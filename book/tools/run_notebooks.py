@@ -62,7 +62,13 @@ kernelspec:
 """
 CELL_TIMEOUT = 300  # seconds
 
-ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+ONE_THREAD = (
+    "NUMBA_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]{6,}")
 DATA_SET = re.compile(r"""\bload\(\s*\\?["'](mnist|cifar10)\b""")  # in text or in JSON
 
