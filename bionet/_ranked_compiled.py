@@ -172,8 +172,14 @@ def _apply_rows(W, P, rows, touched, n, scale, p):
                 P[h, f] = _power(w[f], p)
 
 
+def _covectors(W, P, p):
+    for h in numba.prange(W.shape[0]):
+        for f in range(W.shape[1]):
+            P[h, f] = _power(W[h, f], p)
+
+
 @cache
 def kernels() -> tuple[Any, ...]:
-    """Compile (or read from Numba's cache) and return the five kernels."""
+    """Compile (or read from Numba's cache) and return the six kernels."""
     jit = numba.njit(**_OPTIONS)
-    return tuple(jit(f) for f in (_currents, _compete, _change_rows, _apply_tiled, _apply_rows))
+    return tuple(jit(f) for f in (_currents, _compete, _change_rows, _apply_tiled, _apply_rows, _covectors))

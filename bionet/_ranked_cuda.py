@@ -11,7 +11,9 @@ plain enough to be compiled for the host too, one thread a block, which is how t
 
 from __future__ import annotations
 
+import ctypes
 import warnings
+import weakref
 from typing import Any
 
 import numpy as np
@@ -138,6 +140,12 @@ __device__ REAL covector(REAL w, REAL p) {
   return w < 0 ? -power : power;
 }
 
+// A block a row.
+extern "C" __global__ void covectors(const REAL* W, REAL* P, REAL p, int features) {
+  const long long row = (long long)blockIdx.x * features;
+  for (int f = threadIdx.x; f < features; f += blockDim.x) P[row + f] = covector(W[row + f], p);
+}
+
 // Entries whose change is not zero own their row. The last act of a step counts the minibatch.
 extern "C" __global__ void apply_rows(
     REAL* W, REAL* P, const int* pair, const REAL* change, const REAL* largest,
@@ -174,6 +182,50 @@ def source(dtype: Any) -> str:
     return "".join(f"#define {name} {value}\n" for name, value in definitions.items()) + SOURCE
 
 
+class Cublas:
+    """The matrix product of cuBLAS, by a handle and a workspace of its own, so that a graph can hold it.
+
+    CuPy refuses its own cuBLAS calls while a stream is captured.
+
+    Raises
+    ------
+    OSError, AttributeError, RuntimeError
+        If the library cannot be loaded or gives no handle.
+    """
+
+    def __init__(self, dtype: Any, stream: Any) -> None:
+        import cupy as cp
+
+        # the library that CuPy has loaded, by its name on Linux
+        library = ctypes.CDLL(f"libcublas.so.{cp.cuda.runtime.runtimeGetVersion() // 1000}")
+        single = np.dtype(dtype) == np.float32
+        number = ctypes.c_float if single else ctypes.c_double
+        self._gemm = library.cublasSgemm_v2 if single else library.cublasDgemm_v2
+        self._one, self._zero = number(1), number(0)
+        self._handle = ctypes.c_void_p()
+        self._check(library.cublasCreate_v2(ctypes.byref(self._handle)))
+        weakref.finalize(self, library.cublasDestroy_v2, self._handle).atexit = False
+        self._check(library.cublasSetStream_v2(self._handle, ctypes.c_void_p(stream.ptr)))
+        self._workspace = cp.empty(32 * 2**20, dtype=cp.uint8)
+        at, size = ctypes.c_void_p(self._workspace.data.ptr), ctypes.c_size_t(self._workspace.nbytes)
+        self._check(library.cublasSetWorkspace_v2(self._handle, at, size))
+
+    def product(self, batch: Array, P: Array, currents: Array) -> None:
+        """Write ``batch @ P.T`` to `currents`. To cuBLAS, which counts by columns, each is its transpose."""
+        (images, features), hidden = batch.shape, P.shape[0]
+        p, b, c = (ctypes.c_void_p(array.data.ptr) for array in (P, batch, currents))
+        one, zero = ctypes.byref(self._one), ctypes.byref(self._zero)
+        transposed, as_it_is = 1, 0
+        shape = hidden, images, features
+        tail = one, p, features, b, features, zero, c, hidden
+        self._check(self._gemm(self._handle, transposed, as_it_is, *shape, *tail))
+
+    @staticmethod
+    def _check(status: int) -> None:
+        if status:
+            raise RuntimeError(f"cuBLAS returned status {status}")
+
+
 class DeviceRule:
     """The fast rule for one set of images on a GPU, with its buffers and its captured graph.
 
@@ -203,11 +255,16 @@ class DeviceRule:
             raise RuntimeError(f"minibatches of more than {MOST_ENTRIES // 2} images, got {self.size}")
         try:
             module = cp.RawModule(code=source(W.dtype), options=("--std=c++14",))
-            names = ("gather", "rank_units", "change_rows", "apply_rows")
+            names = ("covectors", "gather", "rank_units", "change_rows", "apply_rows")
             self._kernels = {name: module.get_function(name) for name in names}
         except Exception as error:  # no NVRTC, no headers, a device it does not know
             raise RuntimeError(f"the CUDA kernels cannot be compiled ({error})") from error
-        self.P = W if p == 2.0 else cp.sign(W) * cp.abs(W) ** W.dtype.type(p - 1.0)
+        if p == 2.0:
+            self.P = W
+        else:  # by the function that keeps P up to date, so that a resumed run has the same bits
+            self.P = cp.empty_like(W)
+            arguments = W, self.P, W.dtype.type(p), np.int32(features)
+            self._kernels["covectors"]((hidden,), (THREADS,), arguments)
         self._batch = cp.empty((self.size, features), dtype=W.dtype)
         self._currents = cp.empty((self.size, hidden), dtype=W.dtype)
         self._pair = cp.zeros(2 * self.size, dtype=cp.int32)
@@ -220,6 +277,11 @@ class DeviceRule:
         self._graph: Any = None
         self._capture_failed = False
         self._stream = cp.cuda.Stream(non_blocking=True)
+        self._blas: Cublas | None = None
+        try:
+            self._blas = Cublas(W.dtype, self._stream)
+        except (OSError, AttributeError, RuntimeError) as error:
+            self._no_graph(error)
 
     def learn(self, order: np.ndarray, rate: float) -> None:
         """Pass over ``X[order]`` once, a minibatch at a time, and change ``W`` in place."""
@@ -261,13 +323,16 @@ class DeviceRule:
                 graph = self._stream.end_capture()
             self._graph = graph
         except Exception as error:
-            self._capture_failed = True
-            warnings.warn(
-                f"the step could not be captured as a CUDA graph ({error}); launching kernels one by one, "
-                "which is slower",
-                RuntimeWarning,
-                stacklevel=4,
-            )
+            self._no_graph(error)
+
+    def _no_graph(self, error: Exception) -> None:
+        self._capture_failed = True
+        warnings.warn(
+            f"the step could not be captured as a CUDA graph ({error}); launching kernels one by one, "
+            "which is slower",
+            RuntimeWarning,
+            stacklevel=5,
+        )
 
     def _step(self, count: int) -> None:
         """Launch one step on `count` images; the last, smaller minibatch starts where whole ones would."""
@@ -293,4 +358,7 @@ class DeviceRule:
         for name, (count_of_blocks, arguments) in launches.items():
             self._kernels[name]((count_of_blocks,), (THREADS,), tuple(arguments))
             if name == "gather":
-                cp.matmul(batch, self.P.T, out=currents)
+                if self._blas is not None:
+                    self._blas.product(batch, self.P, currents)
+                else:
+                    cp.matmul(batch, self.P.T, out=currents)

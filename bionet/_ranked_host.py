@@ -107,13 +107,13 @@ class HostRule:
                 tiles, width = compiled.tiling(hidden)
                 self.currents = np.zeros((size, tiles * width), dtype=dtype)
                 self._tiles = np.zeros((tiles, features, width), dtype=dtype)
-                P = covector(W, p, np.empty_like(W), np.empty_like(W))
+                P = self._covectors()
                 for unit in range(hidden):
                     self._tiles[unit // width, :, unit % width] = P[unit]
                 return
         self.currents = np.empty((size, hidden), dtype=dtype)
         self._batch = np.empty((size, features), dtype=dtype)
-        self._P = W if p == 2.0 else covector(W, p, np.empty_like(W), np.empty_like(W))
+        self._P = W if p == 2.0 else self._covectors()
         if not self._compiled:
             self._W_rows = np.empty((most, features), dtype=dtype)
             self._index = np.arange(size)
@@ -142,6 +142,14 @@ class HostRule:
         for block in blocks(len(order), self.size):
             self.step(order[block], rate)
 
+    def _covectors(self) -> np.ndarray:
+        """All of them, by the function that keeps them up to date: a resumed run has the same bits."""
+        P = np.empty_like(self.W)
+        if self._compiled:
+            self._kernels[-1](self.W, P, self.p)
+            return P
+        return covector(self.W, self.p, P, np.empty_like(self.W))
+
     def take_wins(self) -> np.ndarray:
         """Return the images each unit has won since the last call, shape (hidden,)."""
         wins, self._count = self._count, np.zeros_like(self._count)
@@ -163,7 +171,7 @@ class HostRule:
         return batch, currents
 
     def _step_compiled(self, chosen: np.ndarray, rate: float) -> None:
-        currents_of, compete, change_rows, apply_tiled, apply_rows = self._kernels
+        currents_of, compete, change_rows, apply_tiled, apply_rows, _ = self._kernels
         B, real = len(chosen), self.W.dtype.type
         if self._sparse:
             currents = self.currents

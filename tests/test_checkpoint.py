@@ -17,7 +17,7 @@ from bionet.units import RankedUnits
 
 needs_numba = pytest.mark.skipif(_ranked_host.compiled is None, reason="Numba is not installed")
 ENGINES = ["numpy", pytest.param("numba", marks=needs_numba)]
-SETTINGS = {"n_hidden": 30, "k": 3, "n_epochs": 60, "batch_size": 20, "random_state": 3}
+SETTINGS = {"n_hidden": 30, "k": 3, "p": 3.5, "n_epochs": 60, "batch_size": 20, "random_state": 3}
 RUN = """
 import sys
 from bionet import _checkpoint, data
