@@ -367,6 +367,7 @@ RUNS: dict[str, tuple[Callable[..., dict[str, Any]], str]] = {
     "powers": (paper.reproduce_powers, "test error against the power n (the paper's Fig. 4)"),
     "delta": (paper.reproduce_delta, "test error without the anti-Hebbian part, and with it (Fig. 5)"),
     "scale": (paper.reproduce_scale, "test error against the number of units, and of epochs"),
+    "beyond": (paper.reproduce_beyond, "the same rule with its size and power chosen on validation"),
     "grid": (paper.reproduce_grid, "the (p, k) grid of the paper's Fig. 6"),
     "end_to_end": (paper.reproduce_end_to_end, "the baseline 784-2000-10 by back-propagation"),
 }

@@ -10,7 +10,7 @@ from bionet.features import unit_norm
 from bionet.readout import PowerReadout
 from bionet.units import lebesgue_norms
 
-RUNS = ("mnist", "controls", "powers", "delta", "scale", "grid", "end_to_end")
+RUNS = ("mnist", "controls", "powers", "delta", "scale", "grid", "beyond", "end_to_end")
 
 
 @pytest.fixture
@@ -33,6 +33,7 @@ def tiny(tmp_path, monkeypatch):
         "POWERS": (1.0, 4.5),
         "UNITS": (10, 20),
         "EPOCHS": (1, 3),
+        "BEYOND_UNITS": (10, 20),
         "SHORT_ROWS": 2,
         "CONTROL_UNITS": 20,
         "RATES": ((1e-3, 2),),
