@@ -154,13 +154,18 @@ def measure(cell: dict[str, Any]) -> dict[str, Any]:
     cell : dict
         ``rows`` (or None for the pixels themselves), ``readouts`` (a list of settings), ``train``
         (``60k`` or ``50k``), ``evaluate`` (``test`` and/or ``10k``) and optionally ``keep``, a name under
-        which the first readout is saved.
+        which the first readout is saved, and ``as_long_as``, rows whose median Euclidean length these
+        rows are scaled to.
     """
     X, y = images(cell["train"])
     try:
         W, facts = (None, {}) if cell["rows"] is None else rows_of(cell["rows"], cell["train"])
     except ArithmeticError as error:
         return {"rows": {"diverged": str(error)}, "readouts": []}
+    if cell.get("as_long_as"):
+        like = rows_of(cell["as_long_as"], cell["train"])[0]
+        facts["length"], wanted = _length(W), _length(like)
+        W = W * np.float32(wanted / facts["length"])
     scores = []
     for position, settings in enumerate(cell["readouts"]):
         settings = {**settings, "learning_rate": schedule(settings["n_epochs"])}
@@ -191,6 +196,11 @@ def measure_backprop(cell: dict[str, Any]) -> dict[str, Any]:
 
 def _error(net: Any, X: np.ndarray, y: np.ndarray) -> float:
     return round(100.0 * float(np.mean(net.predict(X) != y)), 4)
+
+
+def _length(W: np.ndarray) -> float:
+    """Median Euclidean length of the rows."""
+    return float(np.median(np.linalg.norm(W, axis=1)))
 
 
 def _unit(X: np.ndarray) -> np.ndarray:
@@ -492,7 +502,9 @@ def reproduce_grid(
     """The (p, k) grid of the paper's Fig. 6; rows and readouts learn from 50 000 images.
 
     The validation error is there to choose by, the test error to compare with the paper's. Seeds after the
-    first cover the row p = 3 and the column k = 7.
+    first cover the row p = 3 and the column k = 7. Rows of unit p-norm have lengths that differ with p, and so
+    have the features, while the readout's rate stays the same; a last part reads the column k = 7 out again,
+    its rows scaled to the length that they have at p = 3.
     """
     sweep = Sweep("grid", jobs, dask, progress)
     pairs = [
@@ -525,8 +537,32 @@ def reproduce_grid(
                 "diverged": result["rows"].get("diverged"),
             }
         )
+    like = _ranked(0, n_epochs=epochs)
+    scaled = sweep(
+        [
+            {
+                "rows": _ranked(0, p=p, n_epochs=epochs),
+                "as_long_as": like,
+                "readouts": [_entropy(SHORT_EPOCHS, 0)],
+                "train": "50k",
+                "evaluate": ["10k", "test"],
+            }
+            for p in GRID_P
+        ],
+        label="same length",
+    )
+    same_length = [
+        {
+            "p": p,
+            "length": result["rows"]["length"],
+            "validation_error": result["readouts"][0]["10k_error"],
+            "test_error": result["readouts"][0]["test_error"],
+        }
+        for p, result in zip(GRID_P, scaled, strict=True)
+        if result["readouts"]
+    ]
     settings = {"seeds": seeds, "epochs": epochs, "readout_epochs": SHORT_EPOCHS, "loss": "cross_entropy"}
-    return sweep.record(settings, cells=rows)
+    return sweep.record(settings, cells=rows, same_length=same_length)
 
 
 def reproduce_beyond(
