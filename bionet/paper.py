@@ -162,7 +162,7 @@ def measure(cell: dict[str, Any]) -> dict[str, Any]:
         W, facts = (None, {}) if cell["rows"] is None else rows_of(cell["rows"], cell["train"])
     except ArithmeticError as error:
         return {"rows": {"diverged": str(error)}, "readouts": []}
-    if cell.get("as_long_as"):
+    if W is not None and cell.get("as_long_as"):
         like = rows_of(cell["as_long_as"], cell["train"])[0]
         facts["length"], wanted = _length(W), _length(like)
         W = W * np.float32(wanted / facts["length"])
@@ -502,9 +502,9 @@ def reproduce_grid(
     """The (p, k) grid of the paper's Fig. 6; rows and readouts learn from 50 000 images.
 
     The validation error is there to choose by, the test error to compare with the paper's. Seeds after the
-    first cover the row p = 3 and the column k = 7. Rows of unit p-norm have lengths that differ with p, and so
-    have the features, while the readout's rate stays the same; a last part reads the column k = 7 out again,
-    its rows scaled to the length that they have at p = 3.
+    first cover the row p = 3 and the column k = 7. Rows of unit p-norm have lengths that differ with p, and
+    so have the features, while the readout's rate stays the same; a last part reads the column k = 7 out
+    again, its rows scaled to the length that they have at p = 3.
     """
     sweep = Sweep("grid", jobs, dask, progress)
     pairs = [
