@@ -12,7 +12,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import train_test_split
 from tqdm import tqdm
 
-from bionet import data, dynamics, paper, persistence, plasticity
+from bionet import _stability_maps, data, dynamics, paper, persistence, plasticity
 from bionet._records import interval, provenance, record, write
 from bionet.features import unit_norm
 from bionet.ledger import results_folder
@@ -333,6 +333,8 @@ def compare(run: dict[str, Any]) -> list[tuple[str, str, str]]:
     """Rows of a table for the screen: quantity, what the source says, the value here."""
     if run["run"] == "talk":
         return [("", "the talk", "here"), *compare_talk(run)]
+    if run["run"] == "stability":
+        return [("", "the talk", "here"), *_stability_maps.compare(run)]
     return [("", "the paper", "here"), *paper.compare(run)]
 
 
@@ -369,5 +371,9 @@ RUNS: dict[str, tuple[Callable[..., dict[str, Any]], str]] = {
     "scale": (paper.reproduce_scale, "test error against the number of units, and of epochs"),
     "beyond": (paper.reproduce_beyond, "the same rule with its size and power chosen on validation"),
     "grid": (paper.reproduce_grid, "the (p, k) grid of the paper's Fig. 6"),
+    "stability": (
+        _stability_maps.reproduce_stability,
+        "which units diverge over a run, and which take part in it",
+    ),
     "end_to_end": (paper.reproduce_end_to_end, "the baseline 784-2000-10 by back-propagation"),
 }
