@@ -225,7 +225,7 @@ def present(W: Array, v: Array, g: Array, duration: float, check: bool = True) -
     if check:
         raise_divergence(xp, D, y, g, a, duration)
         if not bool(xp.all(xp.isfinite(new))):
-            raise _out_of_range(a, duration)
+            raise out_of_range(a, duration)
     return new
 
 
@@ -264,8 +264,7 @@ def unit_vector(xp: Any, v: Array) -> tuple[Array, Array]:
 def boost(xp: Any, W: Array, u: Array, y: Array, s: Array) -> tuple[Array, Array]:
     """Apply to each row of `W` the boost with rapidity `s` along the unit vector `u`.
 
-    No checks and no host synchronisation. Written with ``exp(-|s|)`` so that nothing overflows
-    and nothing cancels, however long or short the presentation.
+    No checks and no host synchronisation.
 
     Parameters
     ----------
@@ -283,6 +282,16 @@ def boost(xp: Any, W: Array, u: Array, y: Array, s: Array) -> tuple[Array, Array
     D : array, shape (hidden,)
         ``2 exp(-|s|) (cosh s + y sinh s)``; not positive where the weights diverge first.
     """
+    kept, along, D = boost_coefficients(xp, y, s)
+    return kept[:, None] * W + along[:, None] * u[None, :], D
+
+
+def boost_coefficients(xp: Any, y: Array, s: Array) -> tuple[Array, Array, Array]:
+    """Coefficients of the boosted row ``kept W + along u``, and D as :func:`boost` has it.
+
+    Written with ``exp(-|s|)`` so that nothing overflows and nothing cancels, however long or short
+    the presentation.
+    """
     sign = xp.sign(s)
     size = xp.abs(s)
     e = xp.exp(-size)
@@ -291,7 +300,7 @@ def boost(xp: Any, W: Array, u: Array, y: Array, s: Array) -> tuple[Array, Array
     D = (1.0 + toward) + (1.0 - toward) * (e * e)
     along = y * (gone * gone) - sign * xp.expm1(-2.0 * size)
     safe = xp.where(D == 0, xp.ones_like(D), D)
-    return (2.0 * e / safe)[:, None] * W + (along / safe)[:, None] * u[None, :], D
+    return 2.0 * e / safe, along / safe, D
 
 
 def raise_divergence(xp: Any, D: Array, y: Array, g: Array, a: Array, duration: float) -> None:
@@ -309,11 +318,12 @@ def raise_divergence(xp: Any, D: Array, y: Array, g: Array, a: Array, duration: 
     times = to_host(_blow_up_time(xp, y, g, a))
     unit = times.tolist().index(times.min())
     if not math.isfinite(times[unit]):
-        raise _out_of_range(a, duration)
+        raise out_of_range(a, duration)
     raise Divergence(unit, float(to_host(y)[unit]), float(times[unit]), duration)
 
 
-def _out_of_range(a: Array, duration: float) -> ArithmeticError:
+def out_of_range(a: Array, duration: float) -> ArithmeticError:
+    """Return the error of a presentation that leaves the floating-point range without a blow-up."""
     return ArithmeticError(
         f"a presentation of {duration:g} tau_L takes the weights out of the floating-point range (the "
         f"image has length {float(a):.3g}); shorten it, normalise the image, or use float64"

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from bionet import dynamics, plasticity, ranking
 from bionet._checkpoint import Checkpoint, fingerprint
+from bionet._competing_host import HostDynamics
 from bionet._ranked_cuda import DeviceRule
 from bionet._ranked_host import HostRule
 from bionet.backend import (
@@ -177,6 +178,9 @@ class CompetingUnits(_Units):
         Passes over the images.
     shuffle : bool
         Draw a new order for every pass.
+    engine : {"auto", "numpy", "numba"}
+        How ``solver="exact"`` computes NumPy arrays: ``numba`` needs the extra ``fast``; ``auto`` takes it
+        where it is installed. Both present one image after another, exactly up to rounding.
     t_max, dt, dt_w : float
         For ``solver="euler"``: time allowed for eq. 1 and its step, in units of tau, and the step
         of eq. 3, in units of ``tau_L``.
@@ -218,6 +222,7 @@ class CompetingUnits(_Units):
         schedule: str = "linear",
         n_epochs: int = 1,
         shuffle: bool = True,
+        engine: str = "auto",
         t_max: float = 12.0,
         dt: float = 0.01,
         dt_w: float = 0.002,
@@ -236,6 +241,7 @@ class CompetingUnits(_Units):
         self.schedule = schedule
         self.n_epochs = n_epochs
         self.shuffle = shuffle
+        self.engine = engine
         self.t_max = t_max
         self.dt = dt
         self.dt_w = dt_w
@@ -270,6 +276,7 @@ class CompetingUnits(_Units):
         duration, w_inh = self._check()
         weights_rng, order_rng = generators(self.random_state, 2)
         self._begin(X, weights_rng)
+        X = self._scaled(X)
         samples, n_epochs = X.shape[0], integer("n_epochs", self.n_epochs)
         total = samples * n_epochs
         for epoch in range(n_epochs):
@@ -291,7 +298,7 @@ class CompetingUnits(_Units):
             Ignored.
         durations : float or array, shape (samples,), optional
             Length of each presentation; `duration` by default. With the durations and orders that
-            ``fit`` would use, a loop of ``partial_fit`` equals ``fit``.
+            ``fit`` would use, a loop of ``partial_fit`` equals ``fit`` up to rounding.
 
         Returns
         -------
@@ -309,7 +316,7 @@ class CompetingUnits(_Units):
         duration, w_inh = self._check()
         if first:
             self._begin(X, generators(self.random_state, 2)[0])
-        X = like_learned(X, self.components_)
+        X = self._scaled(like_learned(X, self.components_))
         lengths = np.broadcast_to(
             np.asarray(duration if durations is None else durations, dtype=np.float64), X.shape[:1]
         )
@@ -325,6 +332,7 @@ class CompetingUnits(_Units):
 
     def _check(self) -> tuple[float, float]:
         choice("solver", self.solver, ("exact", "euler"))
+        choice("engine", self.engine, ("auto", "numpy", "numba"))
         choice("threshold", self.threshold, ("relative", "absolute"))
         choice("schedule", self.schedule, ("constant", "linear"))
         require_number("delta", self.delta, 0.0)
@@ -338,12 +346,17 @@ class CompetingUnits(_Units):
         duration = require_number("duration", self.duration, 0.0)
         return duration, dynamics.require_inhibition(self.w_inh)
 
-    def _learn(self, X: Array, order: np.ndarray, durations: np.ndarray, w_inh: float, label: str) -> None:
+    def _scaled(self, X: Array) -> Array:
         if self.normalize:
-            X = unit_norm(X)
+            return unit_norm(X)
+        _require_squares(X)
+        return X
+
+    def _learn(self, X: Array, order: np.ndarray, durations: np.ndarray, w_inh: float, label: str) -> None:
+        if not is_numpy(X):
+            learn = self._learn_dense
         else:
-            _require_squares(X)
-        learn = self._learn_rows if is_numpy(X) else self._learn_dense
+            learn = self._learn_exactly if self.solver == "exact" else self._learn_rows
         parts = list(blocks(len(order), _BLOCK))
         for part in tqdm(parts, desc=label, disable=not self.verbose, unit="block"):
             learn(X, order[part], durations[part], w_inh)
@@ -368,33 +381,38 @@ class CompetingUnits(_Units):
         steps = max(1, round(duration / float(self.dt_w)))
         return plasticity.simulate(W, v, g, 1.0, duration / steps, duration)[1][-1, ...]
 
+    def _learn_exactly(self, X: Array, order: np.ndarray, durations: np.ndarray, w_inh: float) -> None:
+        """On the host: the closed forms, a block of images at a time."""
+        self.components_ = np.require(self.components_, requirements=["C", "W"])
+        host = HostDynamics(
+            self.components_,
+            self.wins_,
+            self.last_win_,
+            w_inh=w_inh,
+            h_star=float(self.h_star),
+            delta=float(self.delta),
+            relative=self.threshold == "relative",
+            engine=self.engine,
+        )
+        try:
+            with out_of_range_unwarned():
+                host.learn(X, order, durations)
+        finally:
+            self.n_silent_ += host.n_silent
+
     def _learn_rows(self, X: Array, order: np.ndarray, durations: np.ndarray, w_inh: float) -> None:
-        """On the host: change the rows with g != 0 only, one image after another."""
+        """On the host, by Euler steps: change the rows with g != 0 only, one image after another."""
         xp, W = namespace(X), self.components_
         for index, duration in zip(order.tolist(), durations.tolist(), strict=True):
             v = X[index, :]
-            currents = W @ v
-            g = self._activation(xp, currents, w_inh)
+            g = self._activation(xp, W @ v, w_inh)
             rows = np.flatnonzero(g)
             winners = rows[g[rows] > 0]
             self.wins_[winners] += 1
             self.last_win_[winners] = index
             self.n_silent_ += not winners.size
-            a = float(np.sqrt(np.dot(v, v)))
-            if not rows.size or a == 0.0:
-                continue
-            if self.solver == "euler":
+            if rows.size and v.any():
                 W[rows] = self._euler(W[rows], v, g[rows], duration)
-                continue
-            y = currents[rows] / a
-            new, D = plasticity.boost(xp, W[rows], v / a, y, g[rows] * (a * duration))
-            if not D.min() > 0:
-                try:
-                    plasticity.raise_divergence(xp, D, y, g[rows], np.asarray(a, W.dtype), duration)
-                except plasticity.Divergence as error:
-                    unit = int(rows[error.unit])
-                    raise plasticity.Divergence(unit, error.y, error.time, duration) from None
-            W[rows] = new
 
     def _learn_dense(self, X: Array, order: np.ndarray, durations: np.ndarray, w_inh: float) -> None:
         """On a device: change all rows, look at the divergence flag once a block."""
