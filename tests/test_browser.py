@@ -9,7 +9,6 @@ import functools
 import importlib.resources
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -17,20 +16,9 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from browsers import TELEPHONE, WIDE, launched
 
 ROOT = Path(__file__).parents[1]
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-WIDE, TELEPHONE = {"width": 1280, "height": 900}, {"width": 375, "height": 800}
-
 # Contrast depends on the theme, the rest on the window: each rule runs where it can find something new.
 WCAG = {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
 ALL = {"runOnly": WCAG}
@@ -171,14 +159,8 @@ def address(html):
 
 @pytest.fixture(scope="module")
 def browser():
-    if CHROMIUM is None:
-        pytest.skip("NO CHROMIUM HERE, SO NO PAGE WAS OPENED IN A BROWSER: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with launched() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.mark.browser
@@ -231,4 +213,40 @@ def test_formulas_are_typeset(browser, address):
     tab.wait_for_selector("mjx-container svg", state="attached")
     assert tab.locator("mjx-merror, [data-mjx-error]").count() == 0
     assert tab.locator("span.math:not(:has(mjx-container))").count() == 0
+    tab.close()
+
+
+LIVE = {"competition": "notebooks/02-h-part.html"}
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("name", LIVE)
+def test_live_figures_take_the_place_of_their_pictures(browser, address, name):
+    """On the screen the live figure, in print and without JavaScript the picture; never both, never none."""
+    for scripts in (True, False):
+        context = browser.new_context(viewport=WIDE, java_script_enabled=scripts)
+        tab = context.new_page()
+        tab.goto(address + LIVE[name], wait_until="networkidle")
+        figure = tab.locator(f"figure.interactive-{name}")
+        picture, live = figure.locator("> img"), figure.locator("> .live")
+        assert figure.count() == picture.count() == 1
+        assert picture.is_visible() is not scripts
+        assert live.count() == scripts
+        assert figure.locator("figcaption").is_visible()
+        if scripts:
+            tab.emulate_media(media="print")
+            assert picture.is_visible()
+            assert not live.is_visible()
+        assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 600
+        context.close()
+
+
+@pytest.mark.browser
+def test_pages_without_a_live_figure_load_none(browser, address):
+    tab = browser.new_page()
+    asked = []
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.goto(address + "book/notation.html", wait_until="networkidle")
+    loaded = [url.partition("?")[0].rpartition("/")[2] for url in asked if "/interactive/" in url]
+    assert sorted(loaded) == ["interactive.css", "interactive.js"]
     tab.close()

@@ -133,6 +133,90 @@ def test_above_one_the_start_decides():
     assert (second > 0).tolist() == [False, True]
 
 
+def jacobian(h, currents, w_inh):
+    """Of tau dh/dt, by differences too small for a unit to change sides: exact, eq. 1 being linear there."""
+    small = 0.25 * np.abs(h).min()
+    at = dynamics.velocity(h, currents, w_inh)
+    return np.stack(
+        [(dynamics.velocity(h + small * e, currents, w_inh) - at) / small for e in np.eye(len(h))], axis=1
+    )
+
+
+def currents_of(h, w_inh):
+    """The currents whose steady state is h."""
+    r = np.maximum(h, 0)
+    return h + w_inh * (r.sum() - r)
+
+
+@given(st.integers(0, 9), st.integers(0, 6), st.floats(0.05, 0.95), st.integers(0, 2**32 - 1))
+def test_all_relaxation_rates_with_their_multiplicities(active, silent, w_inh, seed):
+    """A - 1 modes at 1 - w, one at 1 + w (A - 1), one at 1 for each silent unit; that is all of them."""
+    if active + silent == 0:
+        return
+    rng = np.random.default_rng(seed)
+    h = rng.permutation(np.r_[rng.uniform(0.5, 3, active), -rng.uniform(0.5, 3, silent)])
+    currents = currents_of(h, w_inh)
+    np.testing.assert_allclose(dynamics.steady_state(currents, w_inh), h, atol=1e-10)
+    rates = dynamics.relaxation_rates(active, w_inh)
+    expected = silent * [rates["silent"]]
+    expected += (active - 1) * [rates["differences"]] if active > 1 else []
+    expected += [rates["common"]] if active else []
+    found = -np.linalg.eigvals(jacobian(h, currents, w_inh))
+    assert np.abs(found.imag).max() < 1e-6
+    np.testing.assert_allclose(np.sort(found.real), np.sort(expected), atol=1e-6)
+
+
+@pytest.mark.parametrize("w_inh", [0.5, 0.7, 0.8])
+def test_eulers_limit_is_that_of_the_common_mode(w_inh):
+    """Just below 2 / rate a common push fades, just above it grows, no unit changing sides."""
+    h = np.r_[np.linspace(1, 3, 12), -np.linspace(0.5, 2, 20)]
+    currents, push = currents_of(h, w_inh), 1e-4 * (h > 0)
+    rate = dynamics.relaxation_rates(12, w_inh)["common"]
+    for part, left in ((0.98, 0.96**50), (1.02, 1.04**50)):
+        dt = part * 2 / rate
+        path = dynamics.simulate(currents, w_inh, 1.0, dt, 50 * dt, h0=h + push)[1]
+        assert ((path > 0) == (h > 0)).all()
+        assert (path[-1] - h)[0] / 1e-4 == pytest.approx(left, rel=1e-6)
+
+
+@given(currents_, st.floats(0, 0.99), st.integers(0, 2**32 - 1))
+def test_the_area_to_the_end_falls_as_fast_as_chapter_2_proves(currents, w_inh, seed):
+    """V >= sum rho^2 / 2, and tau dV/dt <= -(1 - w) sum rho^2 - w (sum rho)^2: global stability."""
+    h = np.random.default_rng(seed).normal(0, 20, len(currents))
+    end = dynamics.steady_state(currents, w_inh)
+    r, r_end = np.maximum(h, 0), np.maximum(end, 0)
+    rho = r - r_end
+    V = ((r**2 - r_end**2) / 2 - r_end * (h - end)).sum()
+    slope = (rho * dynamics.velocity(h, currents, w_inh)).sum()
+    bound = -(1 - w_inh) * (rho**2).sum() - w_inh * rho.sum() ** 2
+    scale = 1e-9 * (1 + (np.abs(h) + np.abs(end)).sum() ** 2)
+    assert (rho**2).sum() / 2 <= V + scale
+    assert slope <= bound + scale
+
+
+@given(st.floats(1.05, 3), st.floats(0, 1))
+def test_above_one_two_steady_states_are_stable_and_the_one_between_is_not(w_inh, where):
+    """The counter-example: currents 1 and x with 1/w < x < 1 end with either unit alone."""
+    x = 1 / w_inh + (0.05 + 0.9 * where) * (1 - 1 / w_inh)
+    pair = np.array([1.0, x])
+    first, second = np.array([1.0, x - w_inh]), np.array([1.0 - w_inh * x, x])
+    between = np.linalg.solve([[1, w_inh], [w_inh, 1]], pair)
+    assert (between > 0).all()
+    for h, stable in ((first, True), (second, True), (between, False)):
+        assert dynamics.residual(h, pair, w_inh) < 1e-12
+        slowest = -np.linalg.eigvals(jacobian(h, pair, w_inh)).real.max()
+        assert bool(slowest > 0) is stable
+        known = min(dynamics.relaxation_rates(int((h > 0).sum()), w_inh).values())
+        assert slowest == pytest.approx(known, abs=1e-6)
+
+
+def test_at_one_the_strongest_alone_is_left_and_equals_share_as_they_please():
+    end = dynamics.simulate([1.0, 0.9, 0.5], 1.0, 1.0, 0.05, 60.0)[1][-1]
+    np.testing.assert_allclose(end, [1.0, -0.1, -0.5], atol=1e-9)
+    for share in (0.0, 0.3, 1.0):
+        assert dynamics.residual([share, 1.0 - share], [1.0, 1.0], 1.0) < 1e-12
+
+
 @pytest.mark.parametrize("make", MAKERS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_backends_agree_and_keep_their_dtype(make, dtype):
