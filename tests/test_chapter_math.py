@@ -1,4 +1,5 @@
-"""What the chapters derive beyond the package's own tests: gradients a synapse at a time, energy, winners."""
+"""What the chapters derive beyond the package's own tests: gradients a synapse at a time, energy, winners,
+the order of two images."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from bionet import dynamics
+from bionet import dynamics, geometry, plasticity
 from bionet.mlp import BackpropClassifier
 
 
@@ -98,3 +99,93 @@ def test_above_one_the_possible_winners_are_those_within_a_factor_w(w_inh):
     assert ((end > 1e-9).sum(axis=1) == 1).all()
     keeps = end.argmax(axis=1) == np.arange(30)
     np.testing.assert_array_equal(keeps, (currents > 0) & (currents >= currents.max() / w_inh))
+
+
+# Chapter 3: presentations as boosts
+
+ANGLES, ANY_DOSE = st.floats(0.1, 3.0), st.floats(-3, 3)
+
+
+def empty_row_after(images, doses):
+    W = np.zeros((1, len(images[0])))
+    for u, s in zip(images, doses, strict=True):
+        W = plasticity.present(W, u, np.array([s]), 1.0)
+    return W[0]
+
+
+def unit_pair(seed, features=20):
+    u = np.random.default_rng(seed).standard_normal((2, features))
+    u /= np.linalg.norm(u, axis=1, keepdims=True)
+    return u[0], u[1], float(np.arccos(u[0] @ u[1]))
+
+
+@given(st.floats(-3.1, 3.1), ANY_DOSE, ANY_DOSE, ANGLES)
+def test_on_the_circle_two_presentations_are_the_composed_moebius_map(theta, s1, s2, phi):
+    """z -> rotation times (z + c)/(1 + conj(c) z), the step of the derivation that the eye may doubt."""
+    t1, tau = np.tanh(s1 / 2), np.tanh(s2 / 2) * np.exp(1j * phi)
+    c = (t1 + tau) / (1 + t1 * tau)
+    z = np.exp(1j * theta)
+    composed = (1 + t1 * tau) / (1 + t1 * np.conj(tau)) * (z + c) / (1 + np.conj(c) * z)
+    W = np.array([[z.real, z.imag]]) * (1 - 1e-15)
+    for s, angle in ((s1, 0.0), (s2, phi)):
+        W = plasticity.present(W, np.array([np.cos(angle), np.sin(angle)]), np.array([s]), 1.0)
+    assert W[0, 0] + 1j * W[0, 1] == pytest.approx(composed, abs=1e-9)
+    turned = np.angle((1 + t1 * tau) / (1 + t1 * np.conj(tau)))
+    assert float(geometry.wigner_angle(phi, s1, s2)) == pytest.approx(turned, abs=1e-12)
+
+
+@given(st.integers(0, 2**32), ANY_DOSE, ANY_DOSE)
+def test_two_empty_rows_end_apart_by_the_angle_of_the_rotation(seed, s1, s2):
+    """One row after u, v and one after v, u, with present alone; the sense from the plane of u and v."""
+    if min(abs(s1), abs(s2)) < 0.05:
+        return
+    u, v, phi = unit_pair(seed)
+    one, other = empty_row_after((u, v), (s1, s2)), empty_row_after((v, u), (s2, s1))
+    assert np.linalg.norm(one) == pytest.approx(np.linalg.norm(other), abs=1e-9)
+    side = (v - (u @ v) * u) / np.linalg.norm(v - (u @ v) * u)
+    angle = np.arctan2(one @ side, one @ u) - np.arctan2(other @ side, other @ u)
+    epsilon = float(geometry.wigner_angle(phi, s1, s2))
+    assert np.exp(1j * angle) == pytest.approx(np.exp(1j * epsilon), abs=1e-7)
+    for row in (one, other):  # nothing leaves the plane of the two images
+        np.testing.assert_allclose(row - (row @ u) * u - (row @ side) * side, 0, atol=1e-12)
+
+
+@given(st.floats(0.2, 3), st.floats(0.2, 3), st.floats(0.2, 2.9))
+def test_the_rotation_is_the_area_of_a_hyperbolic_triangle(s1, s2, phi):
+    """Three rows at the corners; the angles from the package's distances by the law of cosines."""
+    u = np.array([[1.0, 0.0], [-np.cos(phi), np.sin(phi)]])  # enclosing pi - phi
+    far = np.concatenate([np.tanh([[s1], [s2]]) * u, np.zeros((1, 2))])
+    side = geometry.distance(far[[0, 1, 2]], far[[2, 2, 2]])[:2]
+    np.testing.assert_allclose(side, [s1, s2], rtol=1e-6)
+    third = float(geometry.distance(far[0], far[1]))
+
+    def corner(a, b, opposite):
+        return np.arccos((np.cosh(a) * np.cosh(b) - np.cosh(opposite)) / np.sinh(a) / np.sinh(b))
+
+    lacking = np.pi - corner(s1, s2, third) - corner(s1, third, s2) - corner(s2, third, s1)
+    assert lacking == pytest.approx(float(geometry.wigner_angle(phi, s1, s2)), abs=1e-5)
+
+
+def test_many_small_presentations_are_one_of_the_sum():
+    """Lie and Trotter: the error falls with the number of parts, here at first order."""
+    rng = np.random.default_rng(0)
+    images, doses = rng.random((4, 9)), np.array([0.5, 1.0, -0.4, 0.8])
+    limit = empty_row_after([doses @ images], [1.0])
+    parts = np.array([16, 32, 64, 128])
+    errors = [
+        np.linalg.norm(empty_row_after(np.tile(images, (n, 1)), np.tile(doses / n, n)) - limit) for n in parts
+    ]
+    assert np.polyfit(np.log(parts), np.log(errors), 1)[0] == pytest.approx(-1, abs=0.1)
+    assert errors[-1] < 0.02
+
+
+@given(st.integers(0, 2**32), st.floats(-2, 2))
+def test_the_flow_lines_are_conics(seed, s):
+    """(1 - y^2)/w^2 is constant, inside and outside the ball."""
+    rng = np.random.default_rng(seed)
+    u, W = np.array([1.0, 0.0, 0.0]), rng.standard_normal((4, 3)) + 0.1
+    D = np.cosh(s) + W[:, 0] * np.sinh(s)
+    W = W[(D > 0.1) & (np.linalg.norm(W[:, 1:], axis=1) > 0.05)]
+    moved = plasticity.present(W, u, np.full(len(W), s), 1.0)
+    before, after = ((1 - rows[:, 0] ** 2) / (rows[:, 1:] ** 2).sum(axis=1) for rows in (W, moved))
+    np.testing.assert_allclose(after, before, rtol=1e-7, atol=1e-7)
