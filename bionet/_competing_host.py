@@ -8,7 +8,8 @@ the block's images. At the end of the block one more product brings the changed 
 
 Nothing is approximated: the definition is one image after another through
 :func:`bionet.dynamics.steady_state`, :func:`bionet.plasticity.learning_activation` and
-:func:`bionet.plasticity.present`, and tests hold this module to it. With Numba (the extra ``fast``) the walk through a block runs compiled.
+:func:`bionet.plasticity.present`, and tests hold this module to it. With Numba (the extra ``fast``) the walk
+through a block runs compiled.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import train_test_split
 from tqdm import tqdm
 
-from bionet import _stability_maps, data, dynamics, paper, persistence, plasticity
+from bionet import _stability_maps, data, dynamical, dynamics, paper, persistence, plasticity
 from bionet._records import interval, provenance, record, write
 from bionet.features import unit_norm
 from bionet.ledger import results_folder
@@ -333,6 +333,8 @@ def compare(run: dict[str, Any]) -> list[tuple[str, str, str]]:
     """Rows of a table for the screen: quantity, what the source says, the value here."""
     if run["run"] == "talk":
         return [("", "the talk", "here"), *compare_talk(run)]
+    if run["run"] in ("dynamical", "repaired"):
+        return [("", "the paper", "here"), *dynamical.compare(run)]
     if run["run"] == "stability":
         return [("", "the talk", "here"), *_stability_maps.compare(run)]
     return [("", "the paper", "here"), *paper.compare(run)]
@@ -374,6 +376,11 @@ RUNS: dict[str, tuple[Callable[..., dict[str, Any]], str]] = {
     "stability": (
         _stability_maps.reproduce_stability,
         "which units diverge over a run, and which take part in it",
+    ),
+    "dynamical": (dynamical.reproduce_dynamical, "eqs. 1 to 3 on all of MNIST, beside the ranking rule"),
+    "repaired": (
+        dynamical.reproduce_repaired,
+        "the talk's 484 units and 600 images, with a stable Delta = 0.4",
     ),
     "end_to_end": (paper.reproduce_end_to_end, "the baseline 784-2000-10 by back-propagation"),
 }

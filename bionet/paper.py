@@ -19,7 +19,8 @@ from bionet._records import commit, interval, provenance
 from bionet.ledger import results_folder
 from bionet.mlp import BackpropClassifier
 from bionet.readout import PowerReadout
-from bionet.units import RankedUnits, lebesgue_norms
+from bionet.stability import effective_number
+from bionet.units import CompetingUnits, RankedUnits, lebesgue_norms
 
 SCHEMA = 1
 PAPER = {"kind": "ranked", "n_hidden": 2000, "p": 3.0, "k": 7, "delta": 0.4, "n_epochs": 1000}
@@ -66,15 +67,23 @@ def workplace() -> Path:
     return Path(named) if named else results_folder().parent / "runs"
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def images(part: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images and labels: ``60k``, ``50k`` and ``10k`` (one stratified split of it), or ``test``."""
+    """Images and labels: ``60k``, ``50k`` and ``10k`` (one stratified split of it), ``talk``, or ``test``.
+
+    ``talk`` are the 600 images that the talk's notebook drew, in its order.
+    """
     if part == "test":
         test = data.load("mnist", split="test")
         return test.images, test.labels
     train = data.load("mnist")
     if part == "60k":
         return train.images, train.labels
+    if part == "talk":
+        from bionet.experiments import talk_sample  # it imports this module
+
+        order = talk_sample(train.labels)
+        return train.images[order], train.labels[order]
     kept, held = train_test_split(
         np.arange(len(train.labels)), test_size=SPLIT, stratify=train.labels, random_state=0
     )
@@ -88,8 +97,8 @@ def rows_of(rows: dict[str, Any], part: str) -> tuple[np.ndarray, dict[str, Any]
     Parameters
     ----------
     rows : dict
-        ``kind`` (ranked, random, kmeans, pca) and its settings.
-    part : {"60k", "50k"}
+        ``kind`` (ranked, competing, random, images, talk, kmeans, pca) and its settings.
+    part : {"60k", "50k", "talk"}
         Images to learn from.
 
     Returns
@@ -129,9 +138,18 @@ def rows_of(rows: dict[str, Any], part: str) -> tuple[np.ndarray, dict[str, Any]
             "never_won": int((units.wins_ == 0).sum()),
         }
         return W, facts
+    if kind == "competing":
+        return _competing(rows, X, part)
     rng = np.random.default_rng([rows.get("seed", 0), 7])
     if kind == "random":
         W = rng.standard_normal((rows["n_hidden"], X.shape[1])).astype(np.float32)
+    elif kind == "images":
+        W = X[rng.choice(len(X), rows["n_hidden"], replace=False)]
+    elif kind == "talk":
+        from bionet.experiments import talk_start, talk_units
+
+        units = talk_units(init=talk_start(X.shape[1])).fit(X.astype(np.float64))
+        W = units.components_.astype(np.float32)
     elif kind == "kmeans":
         model = MiniBatchKMeans(
             rows["n_hidden"], batch_size=10_000, max_iter=20, n_init=1, random_state=rows["seed"]
@@ -141,9 +159,41 @@ def rows_of(rows: dict[str, Any], part: str) -> tuple[np.ndarray, dict[str, Any]
         components = PCA(random_state=0).fit(X).components_.astype(np.float32)
         W = np.concatenate([components, -components])
     else:
-        raise ValueError(f"unknown kind of rows {kind!r}; there are ranked, random, kmeans, pca")
-    W /= np.asarray(lebesgue_norms(W, 3.0))[:, None]  # the norm of converged units
+        raise ValueError(
+            f"unknown kind of rows {kind!r}; there are ranked, competing, random, images, talk, kmeans, pca"
+        )
+    W = W / np.asarray(lebesgue_norms(W, 3.0))[:, None]  # the norm of converged units
     return W, {"seconds": time.perf_counter() - clock}
+
+
+def _competing(rows: dict[str, Any], X: np.ndarray, part: str) -> tuple[np.ndarray, dict[str, Any]]:
+    """Rows that learned by the dynamics, one image after another; kept, since readouts share them."""
+    settings = {name: value for name, value in rows.items() if name not in ("kind", "seed")}
+    path = workplace() / "weights" / f"competing-{sweeps.key({**rows, 'part': part})}.npz"
+    beside = path.with_suffix(".json")
+    if beside.exists():
+        return np.load(path)["W"], json.loads(beside.read_text())
+    clock, began = time.perf_counter(), time.process_time()
+    units = CompetingUnits(**settings, random_state=rows["seed"]).fit(X)
+    seconds, processor = time.perf_counter() - clock, time.process_time() - began
+    W = units.components_
+    norms = np.linalg.norm(W.astype(np.float64), axis=1)
+    facts = {
+        "seconds": seconds,
+        "processor_seconds": processor,
+        "commit": commit(),
+        "norms_within_5_percent": float((np.abs(norms - 1) <= 0.05).mean()),
+        "largest_norm": float(norms.max()),
+        "share_negative": float((W < 0).mean()),
+        "never_won": int((units.wins_ == 0).sum()),
+        "effective_units": effective_number(units.wins_),
+        "silent_share": units.n_silent_ / (len(X) * units.n_epochs),
+        "wins_an_image": float(units.wins_.sum() / (len(X) * units.n_epochs)),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, W=W)
+    beside.write_text(json.dumps(facts))
+    return W, facts
 
 
 def measure(cell: dict[str, Any]) -> dict[str, Any]:
@@ -153,19 +203,26 @@ def measure(cell: dict[str, Any]) -> dict[str, Any]:
     ----------
     cell : dict
         ``rows`` (or None for the pixels themselves), ``readouts`` (a list of settings), ``train``
-        (``60k`` or ``50k``), ``evaluate`` (``test`` and/or ``10k``) and optionally ``keep``, a name under
-        which the first readout is saved, and ``as_long_as``, rows whose median Euclidean length these
-        rows are scaled to.
+        (``60k`` or ``50k``), ``evaluate`` (``test`` and/or ``10k``) and optionally ``rows_from``, other
+        images for the rows; ``keep``, a name under which the first readout is saved; ``as_long_as``, rows
+        whose median Euclidean length these rows are scaled to; ``length``, the Euclidean length that each
+        row is given.
     """
     X, y = images(cell["train"])
     try:
-        W, facts = (None, {}) if cell["rows"] is None else rows_of(cell["rows"], cell["train"])
+        W, facts = (
+            (None, {})
+            if cell["rows"] is None
+            else rows_of(cell["rows"], cell.get("rows_from", cell["train"]))
+        )
     except ArithmeticError as error:
         return {"rows": {"diverged": str(error)}, "readouts": []}
     if W is not None and cell.get("as_long_as"):
         like = rows_of(cell["as_long_as"], cell["train"])[0]
         facts["length"], wanted = _length(W), _length(like)
         W = W * np.float32(wanted / facts["length"])
+    if W is not None and cell.get("length"):
+        W = W * (cell["length"] / np.linalg.norm(W, axis=1, keepdims=True)).astype(np.float32)
     scores = []
     for position, settings in enumerate(cell["readouts"]):
         settings = {**settings, "learning_rate": schedule(settings["n_epochs"])}

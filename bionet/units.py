@@ -45,9 +45,10 @@ def initial_weights(init: Any, n_hidden: int, n_features: int, rng: np.random.Ge
 
     Parameters
     ----------
-    init : {"normal", "uniform", "sphere", "ball"} or array, shape (hidden, features)
+    init : {"normal", "uniform", "sphere", "ball"}, float, or array of shape (hidden, features)
         Entries from N(0, 1) (the paper and the talk's slides); from U[0, 1) (the talk's notebook);
-        rows of norm 1; rows of norm 1/2. An array is copied.
+        rows of norm 1; rows of norm 1/2. A number is the standard deviation of normal entries. An
+        array is copied.
     n_hidden, n_features : int
     rng : numpy.random.Generator
 
@@ -58,9 +59,11 @@ def initial_weights(init: Any, n_hidden: int, n_features: int, rng: np.random.Ge
     Raises
     ------
     ValueError
-        For an unknown name, or an array of another shape or with NaN or infinity.
+        For an unknown name, a negative number, or an array of another shape or with NaN or infinity.
     """
     shape = (n_hidden, n_features)
+    if isinstance(init, (int, float)):
+        return require_number("init", init, 0.0) * rng.standard_normal(shape)
     if not isinstance(init, str):
         W = np.array(to_host(init), dtype=np.float64)
         if W.shape != shape:
@@ -164,7 +167,7 @@ class CompetingUnits(_Units):
         Length of one presentation, in units of ``tau_L``.
     solver : {"exact", "euler"}
         Closed forms, or Euler steps for both equations, from h = 0 for every image.
-    init : {"normal", "uniform", "sphere", "ball"} or array, shape (hidden, features)
+    init : {"normal", "uniform", "sphere", "ball"}, float, or array of shape (hidden, features)
         Start of the weights; see :func:`initial_weights`.
     normalize : bool
         Give every image unit L2 norm first.
@@ -474,7 +477,7 @@ class RankedUnits(_Units):
         Largest change of a weight in the first epoch's steps; it falls linearly to zero.
     batch_size, n_epochs : int
         Images a step, and passes over the images. The order is drawn anew for every pass.
-    init : {"normal", "uniform", "sphere", "ball"} or array, shape (hidden, features)
+    init : {"normal", "uniform", "sphere", "ball"}, float, or array of shape (hidden, features)
         Start of the weights; see :func:`initial_weights`.
     engine : {"auto", "numpy", "numba"}
         How NumPy arrays are computed: ``numba`` needs the extra ``fast``, and skips zeros where
