@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bionet import paper
+from bionet import cells
 from bionet.readout import PowerReadout
 from bionet.units import RankedUnits
 
@@ -23,7 +23,7 @@ def peak() -> str:
 
 
 def main() -> None:
-    X, y = paper.images("60k")
+    X, y = cells.images("60k")
     print(f"images in memory   {peak()}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         units = RankedUnits(
@@ -32,13 +32,13 @@ def main() -> None:
             k=7,
             delta=0.4,
             n_epochs=2,
-            learning_rate=paper.RATE,
-            batch_size=paper.BATCH,
+            learning_rate=cells.RATE,
+            batch_size=cells.BATCH,
             random_state=0,
             checkpoint=Path(folder) / "rows.npz",
         ).fit(X)
     print(f"rows learned       {peak()}", flush=True)
-    PowerReadout(units.components_, n=4.5, n_epochs=2, batch_size=paper.BATCH, random_state=0).fit(X, y)
+    PowerReadout(units.components_, n=4.5, n_epochs=2, batch_size=cells.BATCH, random_state=0).fit(X, y)
     print(f"readout trained    {peak()}")
 
 

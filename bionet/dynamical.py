@@ -9,21 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from bionet import dynamics, plasticity, ranking
+from bionet import cells, dynamics, plasticity, ranking
+from bionet._records import record
+from bionet.cells import Sweep, chosen_loss, entropy_readout, images, power_readout, rows_of, shown, summary
 from bionet.features import unit_norm
-from bionet.paper import (
-    READOUT_EPOCHS,
-    SHORT_EPOCHS,
-    Sweep,
-    _chosen,
-    _entropy,
-    _power,
-    _ranked,
-    _summary,
-    images,
-    measure,
-    rows_of,
-)
+from bionet.paper import ranked_rows
 
 SIZES = (484, 2000)  # the talk's network and the paper's
 SEARCH = {  # each trial draws one of each
@@ -98,24 +88,24 @@ def reproduce_dynamical(
         The record, as written to ``results/dynamical.json``.
     """
     sweep = Sweep("dynamical", jobs, dask, progress)
-    m, beta = _chosen()
-    short = _power(m, beta, TRIAL_READOUT, 0)
+    m, beta = chosen_loss()
+    short = power_readout(m, beta, TRIAL_READOUT, 0)
     drawn = trials()
     small = sweep(
-        [_cell(_competing(t, SIZES[0], TRIAL_PASSES, 0), [short]) for t in drawn], label="484 units"
+        [_cell(_competing(t, SIZES[0], TRIAL_PASSES, 0), [short]) for t in drawn], label=f"{SIZES[0]} units"
     )
     ranked = sorted(range(len(drawn)), key=lambda i: _validation(small[i]))
     best = [drawn[i] for i in ranked[:FINALISTS]]
-    search: dict[str, Any] = {"484": [_row(t, r) for t, r in zip(drawn, small, strict=True)]}
+    search: dict[str, Any] = {str(SIZES[0]): [_row(t, r) for t, r in zip(drawn, small, strict=True)]}
     large = sweep(
-        [_cell(_competing(t, SIZES[1], FINALIST_PASSES, 0), [short]) for t in best], label="2000 units"
+        [_cell(_competing(t, SIZES[1], FINALIST_PASSES, 0), [short]) for t in best], label=f"{SIZES[1]} units"
     )
-    search["2000"] = [_row(t, r) for t, r in zip(best, large, strict=True)]
+    search[str(SIZES[1])] = [_row(t, r) for t, r in zip(best, large, strict=True)]
     settings = {
         SIZES[0]: best[0],
         SIZES[1]: best[min(range(len(best)), key=lambda i: _validation(large[i]))],
     }
-    medium = _power(m, beta, SHORT_EPOCHS, 0)
+    medium = power_readout(m, beta, cells.SHORT_EPOCHS, 0)
     passes: dict[int, int] = {}
     for size in SIZES:
         tried = sweep(
@@ -128,7 +118,10 @@ def reproduce_dynamical(
         passes[size] = PASSES[min(range(len(PASSES)), key=lambda i: _validation(tried[i]))]
 
     def readouts(seed: int) -> list[dict[str, Any]]:
-        return [_power(m, beta, READOUT_EPOCHS, seed), _entropy(READOUT_EPOCHS, seed)]
+        return [
+            power_readout(m, beta, cells.READOUT_EPOCHS, seed),
+            entropy_readout(cells.READOUT_EPOCHS, seed),
+        ]
 
     final: dict[str, Any] = {}
     for size in SIZES:
@@ -136,7 +129,7 @@ def reproduce_dynamical(
             rows = [
                 _competing(settings[size], size, passes[size], seed)
                 if rule == "dynamical"
-                else _ranked(seed, n_hidden=size, n_epochs=passes[size])
+                else ranked_rows(seed, n_hidden=size, n_epochs=passes[size])
                 for seed in range(seeds)
             ]
             runs = sweep(
@@ -164,7 +157,7 @@ def _scores(runs: list[Any]) -> dict[str, Any]:
     return {
         **{
             loss: {
-                part: _summary([run["readouts"][i][f"{part}_error"] for run in runs])
+                part: summary([run["readouts"][i][f"{part}_error"] for run in runs])
                 for part in ("train", "test")
             }
             for i, loss in enumerate(("power", "cross_entropy"))
@@ -187,7 +180,7 @@ def agreement(settings: dict[str, float], passes: int, seeds: int) -> dict[str, 
         [rows_of(make(seed), "60k")[0] for seed in range(min(seeds, 2))]
         for make in (
             lambda s: _competing(settings, size, passes, s),
-            lambda s: _ranked(s, n_hidden=size, n_epochs=passes),
+            lambda s: ranked_rows(s, n_hidden=size, n_epochs=passes),
         )
     )
     X = images("test")[0]
@@ -233,7 +226,8 @@ def compare_rules(
         and g = -delta, mean; ``one_learner``: share of images with exactly one; ``same_winner``: share of
         images whose strongest unit is that of the ranking rule; ``kth_unlearns``: share of images in which
         the k-th strongest unit has g = -delta; ``unlearner_ranks``: how often (share of images) the unit of
-        rank 1, 2, ... 40 has g = -delta; ``cosine``: median cosine between the two changes of W.
+        rank 1, 2, ... 40 has g = -delta; ``cosine``: median cosine between the two rules' changes of W, over
+        the images that change any.
     """
     currents = (unit_norm(X) @ W.T).astype(np.float64)  # (samples, hidden)
     h = dynamics.steady_state(currents, w_inh)
@@ -243,7 +237,9 @@ def compare_rules(
     by_rank = np.take_along_axis(g, order, axis=1)
     fast = ranking.rank_activation(currents, k, delta)
     # Both rules change row mu by g_mu (v - y_mu W_mu) to first order: the cosine weighs units alike.
-    change = np.sum(g * fast, axis=1) / (np.linalg.norm(g, axis=1) * np.linalg.norm(fast, axis=1))
+    some = g.any(axis=1)
+    change = np.sum(g * fast, axis=1)[some]
+    change /= np.linalg.norm(g[some], axis=1) * np.linalg.norm(fast[some], axis=1)
     return {
         "active": float(np.median((h > 0).sum(axis=1))),
         "learners": float((g > 0).sum(axis=1).mean()),
@@ -268,23 +264,20 @@ def reproduce_repaired(
 ) -> dict[str, Any]:
     """The talk repaired: its 484 units and 600 images, Delta = 0.4 made stable, a readout trained properly.
 
-    Settings are those of the run ``dynamical`` with Delta = 0.4 that were best on validation; the number of
-    passes over the 600 images is chosen on validation too. Readouts learn from all 60 000 images, as in the
-    talk from most of them.
+    Settings are those that were best in the search of the run ``dynamical``, but with Delta = 0.4; which of
+    them, and the number of passes over the 600 images, is chosen on validation too. Readouts learn from all
+    60 000 images, as in the talk from most of them.
     """
-    from bionet._records import record
-
     sweep = Sweep("repaired", jobs, dask, progress)
-    m, beta = _chosen()
-    names = tuple(SEARCH)
-    table = [row for row in record("dynamical")["search"]["484"] if row["validation_error"] is not None]
-    table = sorted((r for r in table if r["delta"] == 0.4), key=lambda row: row["validation_error"])
-    tried = [
-        ({name: row[name] for name in names}, passes)
-        for row in table[:TALK_FINALISTS]
-        for passes in TALK_PASSES
-    ]
-    medium = _power(m, beta, SHORT_EPOCHS, 0)
+    m, beta = chosen_loss()
+    table = [r for r in record("dynamical")["search"][str(SIZES[0])] if r["validation_error"] is not None]
+    candidates: list[dict[str, float]] = []
+    for row in sorted(table, key=lambda r: r["validation_error"]):
+        trial = {**{name: row[name] for name in SEARCH}, "delta": 0.4}
+        if trial not in candidates:
+            candidates.append(trial)
+    tried = [(trial, passes) for trial in candidates[:TALK_FINALISTS] for passes in TALK_PASSES]
+    medium = power_readout(m, beta, cells.SHORT_EPOCHS, 0)
     results = sweep(
         [_cell(_competing(t, SIZES[0], passes, 0), [medium], rows_from="talk") for t, passes in tried],
         label="choice",
@@ -299,14 +292,14 @@ def reproduce_repaired(
     }
     final = {}
     for name, make in kinds.items():
-        cells = []
+        mine = []
         for seed in range(seeds):
             rows, part = make(seed)
-            readout = [_power(m, beta, SHORT_EPOCHS, seed)]
-            cells.append(_cell(rows, readout, rows_from=part, train="60k", evaluate=["test"]))
-        runs = sweep(cells, measure, label=name)
+            readout = [power_readout(m, beta, cells.SHORT_EPOCHS, seed)]
+            mine.append(_cell(rows, readout, rows_from=part, train="60k", evaluate=["test"]))
+        runs = sweep(mine, label=name)
         final[name] = {
-            "test": _summary([run["readouts"][0]["test_error"] for run in runs]),
+            "test": summary([run["readouts"][0]["test_error"] for run in runs]),
             "rows": [run["rows"] for run in runs],
         }
     return sweep.record(
@@ -326,17 +319,10 @@ def reproduce_repaired(
 def compare(run: dict[str, Any]) -> list[tuple[str, str, str]]:
     """Rows of a table for the screen: quantity, what the source says, the value here."""
 
-    def show(entry: dict[str, Any]) -> str:
-        if "mean" not in entry:
-            return f"{entry['values'][0]:.2f} % (1 seed)"
-        return (
-            f"{entry['mean']:.2f} % ({entry['low']:.2f} to {entry['high']:.2f}, {len(entry['values'])} seeds)"
-        )
-
     if run["run"] == "repaired":
-        return [(f"test error, {name}", "-", show(part["test"])) for name, part in run["final"].items()]
+        return [(f"test error, {name}", "-", shown(part["test"])) for name, part in run["final"].items()]
     return [
-        (f"test error, {name}, {loss}", "1.46 %" if name == "ranked 2000" else "-", show(part[loss]["test"]))
+        (f"test error, {name}, {loss}", "1.46 %" if name == "ranked 2000" else "-", shown(part[loss]["test"]))
         for name, part in run["final"].items()
         for loss in ("power", "cross_entropy")
     ]

@@ -5,12 +5,23 @@ import json
 import numpy as np
 import pytest
 
-from bionet import _records, data, experiments, paper
+from bionet import _records, cells, data, dynamical, experiments, paper
 from bionet.features import unit_norm
 from bionet.readout import PowerReadout
 from bionet.units import lebesgue_norms
 
-RUNS = ("mnist", "controls", "powers", "delta", "scale", "grid", "beyond", "end_to_end")
+RUNS = (
+    "mnist",
+    "controls",
+    "powers",
+    "delta",
+    "scale",
+    "grid",
+    "beyond",
+    "end_to_end",
+    "dynamical",
+    "repaired",
+)
 
 
 @pytest.fixture
@@ -21,10 +32,9 @@ def tiny(tmp_path, monkeypatch):
         data, "load", lambda name, split="train", **kw: load("digits", split=split) if name == "mnist" else 0
     )
     monkeypatch.setattr(paper, "PAPER", {**paper.PAPER, "n_hidden": 20, "n_epochs": 3})
-    monkeypatch.setattr(paper, "SPLIT", 200)
+    for name, value in {"SPLIT": 200, "READOUT_EPOCHS": 6, "SHORT_EPOCHS": 5}.items():
+        monkeypatch.setattr(cells, name, value)
     for name, value in {
-        "READOUT_EPOCHS": 6,
-        "SHORT_EPOCHS": 5,
         "SELECTION_EPOCHS": 2,
         "M_GRID": (4.0, 6.0),
         "BETA_GRID": (0.1, 1.0),
@@ -40,12 +50,24 @@ def tiny(tmp_path, monkeypatch):
     }.items():
         monkeypatch.setattr(paper, name, value)
     monkeypatch.setattr(paper, "results_folder", lambda: tmp_path / "results")
+    for name, value in {
+        "SIZES": (10, 20),
+        "TRIALS": 4,
+        "TRIAL_PASSES": 1,
+        "TRIAL_READOUT": 5,
+        "FINALISTS": 2,
+        "FINALIST_PASSES": 1,
+        "PASSES": (1, 2),
+        "TALK_PASSES": (1, 2),
+        "TALK_FINALISTS": 1,
+    }.items():
+        monkeypatch.setattr(dynamical, name, value)
     monkeypatch.setattr(experiments, "results_folder", lambda: tmp_path / "results")
     monkeypatch.setattr(_records, "results_folder", lambda: tmp_path / "results")
     monkeypatch.setenv("BIONET_RUNS", str(tmp_path / "runs"))
-    paper.images.cache_clear()
+    cells.images.cache_clear()
     yield tmp_path
-    paper.images.cache_clear()
+    cells.images.cache_clear()
 
 
 def test_every_run_records_itself(tiny):
@@ -78,7 +100,7 @@ def test_a_run_goes_on_where_it_was(tiny, monkeypatch):
         raise AssertionError("computed again")
 
     monkeypatch.setattr(PowerReadout, "fit", forbidden)
-    monkeypatch.setattr(paper, "rows_of", forbidden)
+    monkeypatch.setattr(cells, "rows_of", forbidden)
     again = paper.reproduce_mnist(seeds=2, progress=False)
     assert {k: v for k, v in first.items() if k != "provenance"} == {
         k: v for k, v in again.items() if k != "provenance"
@@ -89,7 +111,7 @@ def test_a_run_goes_on_where_it_was(tiny, monkeypatch):
     "rows", [{"kind": "random", "seed": 0}, {"kind": "kmeans", "seed": 0}, {"kind": "pca", "seed": 0}]
 )
 def test_control_rows_have_the_norm_of_converged_units(tiny, rows):
-    W, _ = paper.rows_of({"n_hidden": 20, **rows}, "60k")
+    W, _ = cells.rows_of({"n_hidden": 20, **rows}, "60k")
     np.testing.assert_allclose(lebesgue_norms(W, 3.0), 1.0, rtol=1e-5)
     assert W.dtype == np.float32
     if rows["kind"] == "pca":  # every direction with both signs
@@ -97,10 +119,10 @@ def test_control_rows_have_the_norm_of_converged_units(tiny, rows):
 
 
 def test_kmeans_rows_fit_images_better_than_random_rows(tiny):
-    X = unit_norm(paper.images("60k")[0])
+    X = unit_norm(cells.images("60k")[0])
 
     def fit(kind):
-        W = paper.rows_of({"kind": kind, "n_hidden": 20, "seed": 0}, "60k")[0]
+        W = cells.rows_of({"kind": kind, "n_hidden": 20, "seed": 0}, "60k")[0]
         W = W / np.linalg.norm(W, axis=1, keepdims=True)
         return (X @ W.T).max(axis=1).mean()
 
@@ -108,16 +130,16 @@ def test_kmeans_rows_fit_images_better_than_random_rows(tiny):
 
 
 def test_the_split_holds_out_for_choosing(tiny):
-    kept, held, everything = (paper.images(part)[0] for part in ("50k", "10k", "60k"))
+    kept, held, everything = (cells.images(part)[0] for part in ("50k", "10k", "60k"))
     assert len(kept) + len(held) == len(everything)
     both = np.concatenate([kept, held])
     np.testing.assert_array_equal(both[np.lexsort(both.T)], everything[np.lexsort(everything.T)])
 
 
 def test_the_schedule_is_the_papers():
-    assert paper.schedule(300) == ((100, 1e-3), (50, 5e-4), (50, 1e-4), (50, 5e-5), (50, 1e-5))
+    assert cells.schedule(300) == ((100, 1e-3), (50, 5e-4), (50, 1e-4), (50, 5e-5), (50, 1e-5))
     for n_epochs in (5, 60, 61, 300):
-        assert sum(count for count, _ in paper.schedule(n_epochs)) == n_epochs
+        assert sum(count for count, _ in cells.schedule(n_epochs)) == n_epochs
 
 
 def test_the_papers_grid_has_33_cells_and_146_is_its_least():
@@ -141,7 +163,7 @@ def test_a_broken_record_is_refused():
         "schema": 1,
         "settings": {"seeds": 2},
         "provenance": {"data": {}, "versions": {}, "machine": {}, "commit": "0" * 40, "command": "bionet"},
-        "test": paper._summary([1.0, 2.0]),
+        "test": cells.summary([1.0, 2.0]),
     }
     _records.validate(good)
     for change, message in (
@@ -152,3 +174,48 @@ def test_a_broken_record_is_refused():
     ):
         with pytest.raises(ValueError, match=message):
             _records.validate({**good, **change})
+
+
+def test_the_dynamical_model_is_compared_with_the_ranking_rule_by_hand():
+    """Four units, three images, worked out on paper: one learner, two unlearners, then ranks."""
+    W = np.diag([1.0, 0.9, 0.8, -1.0])
+    X = np.array([[1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]])
+    seen = dynamical.compare_rules(W, X, w_inh=0.5, h_star=0.9, delta=0.4, k=2)
+    # Image 1: I = (1, .9, .8, -1)/2, S = 1.35/2, h = (.325, .225, .125, -): one learns, two unlearn.
+    # Image 2: I = (1, .9, 0, 0)/sqrt 2, two are active. Image 3: nobody is active, nobody changes.
+    assert seen["active"] == 2
+    assert seen["learners"] == pytest.approx(2 / 3)
+    assert seen["unlearners"] == pytest.approx((2 + 1) / 3)
+    assert seen["unlearner_ranks"][:3] == pytest.approx([0, 0.6667, 0.3333], abs=1e-4)
+    assert seen["kth_unlearns"] == pytest.approx(2 / 3)
+
+
+def test_a_row_is_its_own_best_match():
+    W = np.random.default_rng(0).standard_normal((6, 9))
+    np.testing.assert_allclose(dynamical.best_matches(3 * W, W[::-1]), 1.0)
+    assert (dynamical.best_matches(W, W[:1])[1:] < 1).all()
+
+
+def test_the_trials_are_the_same_everywhere_and_all_different():
+    drawn = dynamical.trials()
+    assert drawn == dynamical.trials()
+    assert len({tuple(t.values()) for t in drawn}) == dynamical.TRIALS
+    assert all(t[name] in values for t in drawn for name, values in dynamical.SEARCH.items())
+
+
+@pytest.mark.parametrize("kind", ["images", "talk"])
+def test_rows_of_the_talk(tiny, kind):
+    W, _ = cells.rows_of({"kind": kind, "n_hidden": 20, "seed": 0}, "talk")
+    X = cells.images("talk")[0]
+    assert len(X) == 600
+    assert W.dtype == np.float32
+    if kind == "images":
+        assert (dynamical.best_matches(W, X) > 1 - 1e-6).all()
+
+
+def test_a_negative_spread_of_the_start_is_refused():
+    from bionet.units import initial_weights
+
+    assert initial_weights(0.1, 50, 40, np.random.default_rng(0)).std() == pytest.approx(0.1, rel=0.1)
+    with pytest.raises(ValueError, match="init must"):
+        initial_weights(-0.1, 2, 3, np.random.default_rng(0))
