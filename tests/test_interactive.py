@@ -274,6 +274,19 @@ def test_play_and_pause(page):
 
 
 @pytest.mark.browser
+@pytest.mark.parametrize("page", ["no-preference"], indirect=True)
+def test_a_new_start_is_played_and_told_at_once(page):
+    """A choice starts the race anew, and the sentence does not wait for its end."""
+    figure = page.locator(".interactive-competition")
+    figure.get_by_role("slider", name="Inhibition").fill("1.5")
+    for unit in (10, 8):
+        figure.get_by_role("combobox").select_option(f"unit{unit - 1}")
+        assert f"From this start unit {unit} wins" in status(figure)
+        assert figure.get_by_role("button", name="Pause").is_visible()
+        assert reading(figure, "winner").startswith(f"unit {unit},")
+
+
+@pytest.mark.browser
 def test_the_disc_by_keyboard_alone(page):
     """Place a row by arrow keys, choose g, let it run to T*, put it on the sphere."""
     figure = page.locator(".interactive-klein")

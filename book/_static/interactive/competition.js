@@ -326,7 +326,7 @@
         `“Settled”: every h within ${100 * NEAR} % of the largest current.`;
       const text = verdict();
       canvas.node.setAttribute("aria-label", `Activities of ${count} units in time, and as bars over their feature maps. ${text}`);
-      if (!clock.running) status.say(text);
+      status.say(text);
       canvas.repaint();
     }
 

@@ -340,7 +340,7 @@
         return `Exactly at y = ${widgets.number(y, 0)}: the row grows for ever, but at no finite time is it infinite.`;
       }
       if (Math.abs(y) > 1) return `Outside the ball, but g and y have the same sign: the row comes back to the sphere. Infinite: never.`;
-      return `Outside the ball with |y| below 1: the row stays outside and returns to the sphere, ${way}. Infinite: never.`;
+      return `Outside the ball with |y| below 1: the row stays outside and approaches the sphere, ${way}. Infinite: never.`;
     }
 
     function show() {
@@ -354,7 +354,7 @@
       read.set("norm", W ? out(math.norm(W)) : "∞");
       read.set("along", W ? out(W[0]) : widgets.number(Math.sign(state.W[0]) * Infinity, 0));
       read.set("across", W ? out(W[1]) : state.W[1] === 0 ? "0" : widgets.number(Math.sign(state.W[1]) * Infinity, 0));
-      if (!clock.running) status.say(verdict());
+      status.say(verdict());
       canvas.repaint();
     }
 

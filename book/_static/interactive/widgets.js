@@ -113,9 +113,12 @@
   function announcer() {
     const node = element("p", { class: "live-status", "aria-live": "polite" });
     let timer = null;
+    let next = "";
     return {
       node,
       say(text) {
+        if (text === next) return;
+        next = text;
         clearTimeout(timer);
         if (!node.textContent) fill(node, text);
         else timer = setTimeout(fill, 500, node, text);
@@ -198,7 +201,7 @@
     let fraction = 0;
     let jump = 0;
     function tick(now) {
-      const elapsed = Math.min((now - last) / 1000, 0.25);
+      const elapsed = Math.min(Math.max((now - last) / 1000, 0), 0.25); // a frame's time may lie before play()
       last = now;
       jump += elapsed;
       if (still.matches && jump < seconds() / 12) {
