@@ -23,6 +23,13 @@ SEARCH = {  # each trial draws one of each
     "duration": (0.02, 0.05, 0.1, 0.2, 0.4),
     "init": (0.1, 0.3, 1.0),  # standard deviation of the first weights
 }
+WIDE = {  # beyond the edges of the search, for the neighbours of its best settings
+    "w_inh": (0.3, *SEARCH["w_inh"], 0.98),
+    "h_star": (0.3, *SEARCH["h_star"]),
+    "delta": (0.0, *SEARCH["delta"], 0.5, 0.6),
+    "duration": (0.01, *SEARCH["duration"], 0.8),
+    "init": (0.03, *SEARCH["init"], 2.0),
+}
 TRIALS = 60
 TRIAL_PASSES = 6
 TRIAL_READOUT = 20  # epochs
@@ -43,6 +50,17 @@ def trials(seed: int = 0) -> list[dict[str, float]]:
         if trial not in drawn:
             drawn.append(trial)
     return drawn
+
+
+def neighbours(settings: dict[str, float]) -> list[dict[str, float]]:
+    """The settings that differ from these in one entry, by one step of the wide grid."""
+    near = []
+    for name, values in WIDE.items():
+        at = values.index(settings[name])
+        near += [
+            {**settings, name: value} for value in (*values[max(at - 1, 0) : at], *values[at + 1 : at + 2])
+        ]
+    return near
 
 
 def _competing(settings: dict[str, float], n_hidden: int, passes: int, seed: int) -> dict[str, Any]:
@@ -90,21 +108,19 @@ def reproduce_dynamical(
     sweep = Sweep("dynamical", jobs, dask, progress)
     m, beta = chosen_loss()
     short = power_readout(m, beta, TRIAL_READOUT, 0)
-    drawn = trials()
-    small = sweep(
-        [_cell(_competing(t, SIZES[0], TRIAL_PASSES, 0), [short]) for t in drawn], label=f"{SIZES[0]} units"
-    )
-    ranked = sorted(range(len(drawn)), key=lambda i: _validation(small[i]))
-    best = [drawn[i] for i in ranked[:FINALISTS]]
-    search: dict[str, Any] = {str(SIZES[0]): [_row(t, r) for t, r in zip(drawn, small, strict=True)]}
-    large = sweep(
-        [_cell(_competing(t, SIZES[1], FINALIST_PASSES, 0), [short]) for t in best], label=f"{SIZES[1]} units"
-    )
-    search[str(SIZES[1])] = [_row(t, r) for t, r in zip(best, large, strict=True)]
-    settings = {
-        SIZES[0]: best[0],
-        SIZES[1]: best[min(range(len(best)), key=lambda i: _validation(large[i]))],
-    }
+    settings: dict[int, dict[str, float]] = {}
+    search: dict[str, Any] = {}
+
+    def attempt(size: int, passes: int, tried: list[dict[str, float]], name: str) -> list[dict[str, float]]:
+        """Try settings; record them as `name` and return them from best to worst."""
+        found = sweep([_cell(_competing(t, size, passes, 0), [short]) for t in tried], label=name)
+        search[name] = [_row(t, r) for t, r in zip(tried, found, strict=True)]
+        return [tried[i] for i in sorted(range(len(tried)), key=lambda i: _validation(found[i]))]
+
+    best = attempt(SIZES[0], TRIAL_PASSES, trials(), "random")[:FINALISTS]
+    for size in SIZES:
+        first = attempt(size, FINALIST_PASSES, best, f"finalists {size}")[0]
+        settings[size] = attempt(size, FINALIST_PASSES, [first, *neighbours(first)], f"neighbours {size}")[0]
     medium = power_readout(m, beta, cells.SHORT_EPOCHS, 0)
     passes: dict[int, int] = {}
     for size in SIZES:
@@ -270,7 +286,7 @@ def reproduce_repaired(
     """
     sweep = Sweep("repaired", jobs, dask, progress)
     m, beta = chosen_loss()
-    table = [r for r in record("dynamical")["search"][str(SIZES[0])] if r["validation_error"] is not None]
+    table = [r for r in record("dynamical")["search"]["random"] if r["validation_error"] is not None]
     candidates: list[dict[str, float]] = []
     for row in sorted(table, key=lambda r: r["validation_error"]):
         trial = {**{name: row[name] for name in SEARCH}, "delta": 0.4}

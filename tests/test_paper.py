@@ -203,6 +203,14 @@ def test_the_trials_are_the_same_everywhere_and_all_different():
     assert all(t[name] in values for t in drawn for name, values in dynamical.SEARCH.items())
 
 
+def test_neighbours_differ_in_one_step_of_one_entry():
+    settings = {"w_inh": 0.8, "h_star": 1.0, "delta": 0.0, "duration": 0.1, "init": 1.0}
+    near = dynamical.neighbours(settings)
+    assert all(sum(n[name] != settings[name] for name in settings) == 1 for n in near)
+    assert len(near) == 2 + 1 + 1 + 2 + 2
+    assert {n["w_inh"] for n in near} == {0.7, 0.8, 0.9}
+
+
 @pytest.mark.parametrize("kind", ["images", "talk"])
 def test_rows_of_the_talk(tiny, kind):
     W, _ = cells.rows_of({"kind": kind, "n_hidden": 20, "seed": 0}, "talk")
