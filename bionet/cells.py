@@ -220,6 +220,14 @@ def measure(cell: dict[str, Any]) -> dict[str, Any]:
     return {"rows": facts, "readouts": scores}
 
 
+def publish(kept: str, name: str) -> None:
+    """Copy a net that a cell kept to ``results/NAME.npz``, if it is there."""
+    source, target = workplace() / "kept" / f"{kept}.npz", results_folder() / f"{name}.npz"
+    if source.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(source.read_bytes())
+
+
 def measure_backprop(cell: dict[str, Any]) -> dict[str, Any]:
     """Train the end-to-end net of a cell; return errors in per cent, after every epoch if asked."""
     X, y = images(cell["train"])

@@ -11,7 +11,17 @@ import numpy as np
 
 from bionet import cells, dynamics, plasticity, ranking
 from bionet._records import record
-from bionet.cells import Sweep, chosen_loss, entropy_readout, images, power_readout, rows_of, shown, summary
+from bionet.cells import (
+    Sweep,
+    chosen_loss,
+    entropy_readout,
+    images,
+    power_readout,
+    publish,
+    rows_of,
+    shown,
+    summary,
+)
 from bionet.features import unit_norm
 from bionet.paper import ranked_rows
 
@@ -103,7 +113,8 @@ def reproduce_dynamical(
     Returns
     -------
     dict
-        The record, as written to ``results/dynamical.json``.
+        The record, as written to ``results/dynamical.json``. The trained net of 2000 units and seed 0 is put
+        beside it, in float16.
     """
     sweep = Sweep("dynamical", jobs, dask, progress)
     m, beta = chosen_loss()
@@ -149,10 +160,14 @@ def reproduce_dynamical(
                 for seed in range(seeds)
             ]
             runs = sweep(
-                [_cell(r, readouts(seed), train="60k", evaluate=["test"]) for seed, r in enumerate(rows)],
+                [
+                    _cell(r, readouts(seed), train="60k", evaluate=["test"], keep=f"{rule}-{size}-seed{seed}")
+                    for seed, r in enumerate(rows)
+                ],
                 label=f"{rule}, {size} units",
             )
             final[f"{rule} {size}"] = _scores(runs)
+    publish(f"dynamical-{SIZES[1]}-seed0", "dynamical-seed0")
     return sweep.record(
         {
             "seeds": seeds,

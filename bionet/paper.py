@@ -14,10 +14,10 @@ from bionet.cells import (
     measure,
     measure_backprop,
     power_readout,
+    publish,
     shown,
     summary,
 )
-from bionet.ledger import results_folder
 
 PAPER = {"kind": "ranked", "n_hidden": 2000, "p": 3.0, "k": 7, "delta": 0.4, "n_epochs": 1000}
 M_GRID = (4.0, 6.0, 8.0, 10.0, 12.0)
@@ -111,11 +111,7 @@ def reproduce_mnist(
         for seed in range(seeds)
     ]
     runs = sweep(mine, label="seeds")
-    kept = cells.workplace() / "kept" / "mnist-seed0.npz"
-    if kept.exists():
-        target = results_folder() / "mnist-seed0.npz"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(kept.read_bytes())
+    publish("mnist-seed0", "mnist-seed0")
     losses = ("power", "cross_entropy")
     return sweep.record(
         {**PAPER, "seeds": seeds, "readout_epochs": cells.READOUT_EPOCHS, "n": 4.5},

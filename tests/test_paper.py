@@ -49,7 +49,7 @@ def tiny(tmp_path, monkeypatch):
         "RATES": ((1e-3, 2),),
     }.items():
         monkeypatch.setattr(paper, name, value)
-    monkeypatch.setattr(paper, "results_folder", lambda: tmp_path / "results")
+    monkeypatch.setattr(cells, "results_folder", lambda: tmp_path / "results")
     for name, value in {
         "SIZES": (10, 20),
         "TRIALS": 4,
