@@ -171,7 +171,9 @@ def _competing(rows: dict[str, Any], X: np.ndarray, part: str) -> tuple[np.ndarr
         "wins_an_image": float(units.wins_.sum() / (len(X) * units.n_epochs)),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(path, W=W)
+    partial = path.with_suffix(f".{os.getpid()}.npz")
+    np.savez(partial, W=W)
+    partial.replace(path)
     beside.write_text(json.dumps(facts))
     return W, facts
 

@@ -46,7 +46,9 @@ TRIAL_READOUT = 20  # epochs
 FINALISTS = 6
 FINALIST_PASSES = 10
 PASSES = (10, 30, 100)
-LENGTH = 2.2  # Euclidean length given to rows: that of the paper's, whose 3-norm is 1
+LENGTH = 2.2  # Euclidean length given to rows: about that of the paper's, whose 3-norm is 1
+LENGTHS = (1.5, 2.2, 3.3)  # among which every kind of rows finds its own, for each loss
+LOSSES = ("power", "cross_entropy")
 TALK_PASSES = (1, 10, 100, 1000)
 TALK_FINALISTS = 4
 
@@ -132,69 +134,96 @@ def reproduce_dynamical(
     for size in SIZES:
         first = attempt(size, FINALIST_PASSES, best, f"finalists {size}")[0]
         settings[size] = attempt(size, FINALIST_PASSES, [first, *neighbours(first)], f"neighbours {size}")[0]
-    medium = power_readout(m, beta, cells.SHORT_EPOCHS, 0)
-    passes: dict[int, int] = {}
-    for size in SIZES:
-        tried = sweep(
-            [_cell(_competing(settings[size], size, count, 0), [medium]) for count in PASSES],
-            label=f"passes, {size} units",
-        )
-        search[f"passes {size}"] = [
-            {"passes": count, **_row({}, result)} for count, result in zip(PASSES, tried, strict=True)
-        ]
-        passes[size] = PASSES[min(range(len(PASSES)), key=lambda i: _validation(tried[i]))]
 
-    def readouts(seed: int) -> list[dict[str, Any]]:
-        return [
-            power_readout(m, beta, cells.READOUT_EPOCHS, seed),
-            entropy_readout(cells.READOUT_EPOCHS, seed),
+    def rows(rule: str, size: int, passes: int, seed: int) -> dict[str, Any]:
+        if rule == "dynamical":
+            return _competing(settings[size], size, passes, seed)
+        return ranked_rows(seed, n_hidden=size, n_epochs=passes)
+
+    def readouts(epochs: int, seed: int) -> list[dict[str, Any]]:
+        return [power_readout(m, beta, epochs, seed), entropy_readout(epochs, seed)]
+
+    def learn(wanted: list[dict[str, Any]], part: str, label: str) -> None:
+        """Learn rows once, before the cells that share them."""
+        sweep([_cell(r, [], train=part, evaluate=[]) for r in wanted], label=label)
+
+    def lengths(rule: str, size: int, counts: tuple[int, ...]) -> list[dict[str, Any]]:
+        """Validation errors of both losses for every number of passes and length of rows."""
+        tried = [(count, length) for count in counts for length in LENGTHS]
+        learn([rows(rule, size, count, 0) for count in counts], "50k", f"rows, {rule} {size}")
+        found = sweep(
+            [
+                _cell(rows(rule, size, count, 0), readouts(cells.SHORT_EPOCHS, 0), length=length)
+                for count, length in tried
+            ],
+            label=f"lengths, {rule} {size}",
+        )
+        table = [
+            {
+                "passes": count,
+                "length": length,
+                **{loss: _validation(result, i) for i, loss in enumerate(LOSSES)},
+            }
+            for (count, length), result in zip(tried, found, strict=True)
         ]
+        search[f"lengths {rule} {size}"] = table
+        return table
+
+    passes: dict[int, int] = {}
+    chosen: dict[str, Any] = {}
+    for size in SIZES:
+        table = lengths("dynamical", size, PASSES)
+        passes[size] = min(table, key=lambda row: min(row[loss] for loss in LOSSES))["passes"]
+        for rule in ("dynamical", "ranked"):
+            at = [
+                row
+                for row in (table if rule == "dynamical" else lengths(rule, size, (passes[size],)))
+                if row["passes"] == passes[size]
+            ]
+            chosen[f"{rule} {size}"] = {
+                "passes": passes[size],
+                **(settings[size] if rule == "dynamical" else {}),
+                "length": {loss: min(at, key=lambda row: row[loss])["length"] for loss in LOSSES},
+            }
 
     final: dict[str, Any] = {}
     for size in SIZES:
         for rule in ("dynamical", "ranked"):
-            rows = [
-                _competing(settings[size], size, passes[size], seed)
-                if rule == "dynamical"
-                else ranked_rows(seed, n_hidden=size, n_epochs=passes[size])
-                for seed in range(seeds)
-            ]
-            runs = sweep(
-                [
-                    _cell(r, readouts(seed), train="60k", evaluate=["test"], keep=f"{rule}-{size}-seed{seed}")
-                    for seed, r in enumerate(rows)
-                ],
-                label=f"{rule}, {size} units",
-            )
-            final[f"{rule} {size}"] = _scores(runs)
-    publish(f"dynamical-{SIZES[1]}-seed0", "dynamical-seed0")
+            name = f"{rule} {size}"
+            final[name] = {}
+            mine = [rows(rule, size, passes[size], seed) for seed in range(seeds)]
+            learn(mine, "60k", f"rows, {name}")
+            for i, loss in enumerate(LOSSES):
+                runs = sweep(
+                    [
+                        _cell(
+                            r,
+                            [readouts(cells.READOUT_EPOCHS, seed)[i]],
+                            train="60k",
+                            evaluate=["test"],
+                            length=chosen[name]["length"][loss],
+                            keep=f"{rule}-{size}-{loss}-seed{seed}",
+                        )
+                        for seed, r in enumerate(mine)
+                    ],
+                    label=f"{name}, {loss}",
+                )
+                final[name][loss] = {
+                    part: summary([run["readouts"][0][f"{part}_error"] for run in runs])
+                    for part in ("train", "test")
+                }
+                final[name]["rows"] = [
+                    {k: v for k, v in run["rows"].items() if k != "converged"} for run in runs
+                ]
+    large = f"dynamical {SIZES[1]}"
+    headline = min(LOSSES, key=lambda loss: min(row[loss] for row in search[f"lengths {large}"]))
+    publish(f"dynamical-{SIZES[1]}-{headline}-seed0", "dynamical-seed0")
     return sweep.record(
-        {
-            "seeds": seeds,
-            "m": m,
-            "beta": beta,
-            "n": 4.5,
-            "length": LENGTH,
-            "chosen": {str(size): {**settings[size], "passes": passes[size]} for size in SIZES},
-        },
+        {"seeds": seeds, "m": m, "beta": beta, "n": 4.5, "chosen": chosen, "headline": headline},
         search=search,
         final=final,
         agreement=agreement(settings[SIZES[1]], passes[SIZES[1]], seeds),
     )
-
-
-def _scores(runs: list[Any]) -> dict[str, Any]:
-    """Both losses' errors over seeds, and what is known of the rows."""
-    return {
-        **{
-            loss: {
-                part: summary([run["readouts"][i][f"{part}_error"] for run in runs])
-                for part in ("train", "test")
-            }
-            for i, loss in enumerate(("power", "cross_entropy"))
-        },
-        "rows": [{k: v for k, v in run["rows"].items() if k != "converged"} for run in runs],
-    }
 
 
 def agreement(settings: dict[str, float], passes: int, seeds: int) -> dict[str, Any]:
@@ -307,27 +336,42 @@ def reproduce_repaired(
         trial = {**{name: row[name] for name in SEARCH}, "delta": 0.4}
         if trial not in candidates:
             candidates.append(trial)
-    tried = [(trial, passes) for trial in candidates[:TALK_FINALISTS] for passes in TALK_PASSES]
-    medium = power_readout(m, beta, cells.SHORT_EPOCHS, 0)
+    tried = [
+        {"passes": passes, "length": length, **trial}
+        for trial in candidates[:TALK_FINALISTS]
+        for passes in TALK_PASSES
+        for length in LENGTHS
+    ]
+
+    def rows(trial: dict[str, float], seed: int) -> dict[str, Any]:
+        return _competing({name: trial[name] for name in SEARCH}, SIZES[0], int(trial["passes"]), seed)
+
+    def readout(seed: int) -> list[dict[str, Any]]:
+        return [power_readout(m, beta, cells.SHORT_EPOCHS, seed)]
+
     results = sweep(
-        [_cell(_competing(t, SIZES[0], passes, 0), [medium], rows_from="talk") for t, passes in tried],
-        label="choice",
+        [_cell(rows(t, 0), readout(0), rows_from="talk", length=t["length"]) for t in tried], label="choice"
     )
-    best = min(range(len(tried)), key=lambda i: _validation(results[i]))
-    settings, passes = tried[best]
+    best = tried[min(range(len(tried)), key=lambda i: _validation(results[i]))]
     kinds: dict[str, Any] = {
-        "repaired": lambda s: (_competing(settings, SIZES[0], passes, s), "talk"),
+        "repaired": lambda s: (rows(best, s), "talk"),
         "talk": lambda s: ({"kind": "talk"}, "talk"),
-        "random": lambda s: ({"kind": "random", "n_hidden": SIZES[0], "seed": s}, "60k"),
         "images": lambda s: ({"kind": "images", "n_hidden": SIZES[0], "seed": s}, "talk"),
+        "random": lambda s: ({"kind": "random", "n_hidden": SIZES[0], "seed": s}, "60k"),
     }
-    final = {}
+    final, lengths = {}, {"repaired": best["length"]}
     for name, make in kinds.items():
-        mine = []
-        for seed in range(seeds):
-            rows, part = make(seed)
-            readout = [power_readout(m, beta, cells.SHORT_EPOCHS, seed)]
-            mine.append(_cell(rows, readout, rows_from=part, train="60k", evaluate=["test"]))
+        if name != "repaired":
+            kind, part = make(0)
+            found = sweep(
+                [_cell(kind, readout(0), rows_from=part, length=length) for length in LENGTHS], label=name
+            )
+            lengths[name] = LENGTHS[min(range(len(LENGTHS)), key=lambda i: _validation(found[i]))]
+        mine = [
+            _cell(kind, readout(seed), rows_from=part, train="60k", evaluate=["test"], length=lengths[name])
+            for seed in range(seeds)
+            for kind, part in [make(seed)]
+        ]
         runs = sweep(mine, label=name)
         final[name] = {
             "test": summary([run["readouts"][0]["test_error"] for run in runs]),
@@ -339,10 +383,10 @@ def reproduce_repaired(
             "m": m,
             "beta": beta,
             "n": 4.5,
-            "length": LENGTH,
-            "chosen": {**settings, "passes": passes},
+            "lengths": lengths,
+            "chosen": best,
         },
-        search=[{"passes": p, **_row(t, r)} for (t, p), r in zip(tried, results, strict=True)],
+        search=[_row(t, r) for t, r in zip(tried, results, strict=True)],
         final=final,
     )
 
