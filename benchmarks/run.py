@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from bionet import _ranked_host, backend, data, dynamics, plasticity, ranking
+from bionet import _ranked_host, backend, data, dynamics, experiments, plasticity, ranking
 from bionet._ranked_host import HostRule
 from bionet.mlp import BackpropClassifier
 from bionet.readout import PowerReadout
@@ -296,6 +296,39 @@ def epochs() -> list[tuple[str, str, Work, Work, int]]:
     ]
 
 
+def dynamical_model(count: int = 20_000) -> list[dict[str, object]]:
+    """Microseconds an image of eqs. 1 to 3, beside their currents alone and the talk's Euler scheme."""
+    images = mnist().images
+    images = images[np.arange(count) % len(images)]
+    images = images / np.linalg.norm(images, axis=1, keepdims=True)
+    found: list[dict[str, object]] = []
+    for hidden in (HIDDEN, PAPER_HIDDEN):
+        rng = np.random.default_rng(0)
+        W = rng.standard_normal((hidden, FEATURES)).astype(np.float32)
+        positive = rng.random((hidden, FEATURES))  # the start of the talk's notebook
+        shown = images[:3].astype(np.float64)
+        euler = seconds(lambda W=positive, X=shown: experiments.talk_euler(X, W)) / len(shown)
+
+        def currents(W: np.ndarray = W) -> None:
+            for block in backend.blocks(count, BATCH):
+                images[block] @ W.T
+
+        for engine in engines():
+            units = CompetingUnits(hidden, normalize=False, engine=engine, random_state=0)
+            ours, floor = compare(lambda units=units: units.fit(images), currents, 3)
+            found.append(
+                {
+                    "hidden": hidden,
+                    "engine": engine,
+                    "seconds": ours / count,
+                    "floor": floor / count,
+                    "euler": euler,
+                    "multiple": euler / (ours / count),
+                }
+            )
+    return found
+
+
 def bandwidth() -> float:
     """Bytes a second read and written by a copy too large for any cache."""
     source, target = np.ones(1 << 26, dtype=np.float32), np.zeros(1 << 26, dtype=np.float32)
@@ -383,9 +416,24 @@ def main() -> None:
             table.append(
                 {"what": what, "against": against, "seconds": ours, "against_seconds": theirs, "ratio": ratio}
             )
+        print(f"\neqs. 1 to 3, exactly, one image after another, {FEATURES} pixels, float32")
+        print(f"{'units':>6} {'engine':<8} {'us an image':>12} {'its currents, us':>17} {'Euler / ours':>13}")
+        model = dynamical_model()
+        for row in model:
+            print(
+                f"{row['hidden']:>6} {row['engine']:<8} {1e6 * row['seconds']:>12.1f}"
+                f" {1e6 * row['floor']:>17.1f} {row['multiple']:>13.0f}",
+                flush=True,
+            )
     device = gpu()
     print(f"\nGPU: {device if device else 'none that CuPy can use here; its rows were not measured'}")
-    written = {"machine": where, "fast_rule": by_kernel, "rows": table, "gpu": device}
+    written = {
+        "machine": where,
+        "fast_rule": by_kernel,
+        "rows": table,
+        "dynamical_model": model,
+        "gpu": device,
+    }
     TARGET.parent.mkdir(exist_ok=True)
     TARGET.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
     print(f"\nwritten to {TARGET.relative_to(ROOT)}")

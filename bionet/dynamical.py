@@ -45,6 +45,7 @@ TRIAL_PASSES = 6
 TRIAL_READOUT = 20  # epochs
 FINALISTS = 6
 FINALIST_PASSES = 10
+TURNS = 4  # steps to the best neighbour, at most
 PASSES = (10, 30, 100)
 LENGTH = 2.2  # Euclidean length given to rows: about that of the paper's, whose 3-norm is 1
 LENGTHS = (1.5, 2.2, 3.3)  # among which every kind of rows finds its own, for each loss
@@ -132,8 +133,14 @@ def reproduce_dynamical(
 
     best = attempt(SIZES[0], TRIAL_PASSES, trials(), "random")[:FINALISTS]
     for size in SIZES:
-        first = attempt(size, FINALIST_PASSES, best, f"finalists {size}")[0]
-        settings[size] = attempt(size, FINALIST_PASSES, [first, *neighbours(first)], f"neighbours {size}")[0]
+        settings[size] = attempt(size, FINALIST_PASSES, best, f"finalists {size}")[0]
+        for turn in range(1, TURNS + 1):
+            now = settings[size]
+            settings[size] = attempt(
+                size, FINALIST_PASSES, [now, *neighbours(now)], f"neighbours {size}, turn {turn}"
+            )[0]
+            if settings[size] == now:
+                break
 
     def rows(rule: str, size: int, passes: int, seed: int) -> dict[str, Any]:
         if rule == "dynamical":

@@ -70,6 +70,7 @@ CHAPTERS = {
     "06-bp-comparison": "Back-propagation",
     "07-cifar-10": "CIFAR-10",
     "08-adversarial-question": "The adversarial question",
+    "09-dynamics-at-scale": "The dynamical model at full scale",
 }
 
 

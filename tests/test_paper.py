@@ -57,6 +57,7 @@ def tiny(tmp_path, monkeypatch):
         "TRIAL_READOUT": 5,
         "FINALISTS": 2,
         "FINALIST_PASSES": 1,
+        "TURNS": 1,
         "PASSES": (1, 2),
         "TALK_PASSES": (1, 2),
         "TALK_FINALISTS": 1,
