@@ -47,6 +47,7 @@ FINALISTS = 6
 FINALIST_PASSES = 10
 TURNS = 4  # steps to the best neighbour, at most
 PASSES = (10, 30, 100)
+RAW_LENGTH = 9.2  # of a digit with pixels in [0, 1], in the mean
 LENGTH = 2.2  # Euclidean length given to rows: about that of the paper's, whose 3-norm is 1
 LENGTHS = (1.5, 2.2, 3.3)  # among which every kind of rows finds its own, for each loss
 LOSSES = ("power", "cross_entropy")
@@ -74,6 +75,19 @@ def neighbours(settings: dict[str, float]) -> list[dict[str, float]]:
             {**settings, name: value} for value in (*values[max(at - 1, 0) : at], *values[at + 1 : at + 2])
         ]
     return near
+
+
+def variants(settings: dict[str, float]) -> list[dict[str, Any]]:
+    """Changes of schedule, input, threshold and start, tried with the best settings for comparison only."""
+    shorter = settings["duration"] / RAW_LENGTH  # the same dose
+    return [
+        {"schedule": "constant"},
+        {"schedule": "constant", "duration": settings["duration"] / 4},
+        {"normalize": False, "duration": shorter},
+        *({"threshold": "absolute", "h_star": h_star} for h_star in (0.03, 0.1, 0.3, 0.6)),
+        {"init": "uniform"},
+        {"init": "sphere"},
+    ]
 
 
 def _competing(settings: dict[str, float], n_hidden: int, passes: int, seed: int) -> dict[str, Any]:
@@ -141,6 +155,9 @@ def reproduce_dynamical(
             )[0]
             if settings[size] == now:
                 break
+
+    now = settings[SIZES[0]]
+    attempt(SIZES[0], FINALIST_PASSES, [{**now, **change} for change in variants(now)], "variants")
 
     def rows(rule: str, size: int, passes: int, seed: int) -> dict[str, Any]:
         if rule == "dynamical":

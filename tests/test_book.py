@@ -42,7 +42,7 @@ def code_cells(notebook):
 
 
 def test_toc_names_exactly_the_chapters():
-    """The book, the folder of notebooks and the folder of texts hold the same: the talk's eight and one beyond."""
+    """The book, the notebooks and the texts are the same: the talk's eight and one beyond."""
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
     files = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
     assert [file.removeprefix("notebooks/") for file in files if file.startswith("notebooks/")] == NAMES
