@@ -38,14 +38,14 @@ WIDE = {  # beyond the edges of the search, for the neighbours of its best setti
     "h_star": (0.3, *SEARCH["h_star"]),
     "delta": (0.0, *SEARCH["delta"], 0.5, 0.6),
     "duration": (0.01, *SEARCH["duration"], 0.8),
-    "init": (0.03, *SEARCH["init"], 2.0),
+    "init": (0.03, *SEARCH["init"], 2.0, 4.0, 8.0),
 }
 TRIALS = 60
 TRIAL_PASSES = 6
 TRIAL_READOUT = 20  # epochs
 FINALISTS = 6
 FINALIST_PASSES = 10
-TURNS = 4  # steps to the best neighbour, at most
+TURNS = 6  # steps to the best neighbour, at most
 PASSES = (10, 30, 100)
 RAW_LENGTH = 9.2  # of a digit with pixels in [0, 1], in the mean
 LENGTH = 2.2  # Euclidean length given to rows: about that of the paper's, whose 3-norm is 1
