@@ -45,6 +45,8 @@ TRIAL_PASSES = 6
 TRIAL_READOUT = 20  # epochs
 FINALISTS = 6
 FINALIST_PASSES = 10
+PATIENT_PASSES = 30  # of the candidates for the last choice of settings
+PATIENT_TRIALS = 3
 TURNS = 6  # steps to the best neighbour, at most
 PASSES = (10, 30, 100)
 RAW_LENGTH = 9.2  # of a digit with pixels in [0, 1], in the mean
@@ -145,6 +147,25 @@ def reproduce_dynamical(
         search[name] = [_row(t, r) for t, r in zip(tried, found, strict=True)]
         return [tried[i] for i in sorted(range(len(tried)), key=lambda i: _validation(found[i]))]
 
+    def readouts(epochs: int, seed: int) -> list[dict[str, Any]]:
+        return [power_readout(m, beta, epochs, seed), entropy_readout(epochs, seed)]
+
+    def learn(wanted: list[dict[str, Any]], part: str, label: str) -> None:
+        """Learn rows once, before the cells that share them."""
+        sweep([_cell(r, [], train=part, evaluate=[]) for r in wanted], label=label)
+
+    def patient(size: int, tried: list[dict[str, float]]) -> dict[str, float]:
+        """The settings that are best with more passes and longer readouts, by either loss."""
+        mine = [_competing(t, size, PATIENT_PASSES, 0) for t in tried]
+        learn(mine, "50k", f"rows, patient {size}")
+        found = sweep([_cell(r, readouts(cells.SHORT_EPOCHS, 0)) for r in mine], label=f"patient {size}")
+        table = [
+            {**t, **{loss: _validation(r, i) for i, loss in enumerate(LOSSES)}}
+            for t, r in zip(tried, found, strict=True)
+        ]
+        search[f"patient {size}"] = table
+        return tried[min(range(len(tried)), key=lambda i: min(table[i][loss] for loss in LOSSES))]
+
     best = attempt(SIZES[0], TRIAL_PASSES, trials(), "random")[:FINALISTS]
     for size in SIZES:
         settings[size] = attempt(size, FINALIST_PASSES, best, f"finalists {size}")[0]
@@ -155,7 +176,12 @@ def reproduce_dynamical(
             )[0]
             if settings[size] == now:
                 break
-
+        candidates = [settings[size]]
+        for trial in best[:PATIENT_TRIALS]:  # as they are, and from the start that this size prefers
+            for candidate in (trial, {**trial, "init": settings[size]["init"]}):
+                if candidate not in candidates:
+                    candidates.append(candidate)
+        settings[size] = patient(size, candidates)
     now = settings[SIZES[0]]
     attempt(SIZES[0], FINALIST_PASSES, [{**now, **change} for change in variants(now)], "variants")
 
@@ -163,13 +189,6 @@ def reproduce_dynamical(
         if rule == "dynamical":
             return _competing(settings[size], size, passes, seed)
         return ranked_rows(seed, n_hidden=size, n_epochs=passes)
-
-    def readouts(epochs: int, seed: int) -> list[dict[str, Any]]:
-        return [power_readout(m, beta, epochs, seed), entropy_readout(epochs, seed)]
-
-    def learn(wanted: list[dict[str, Any]], part: str, label: str) -> None:
-        """Learn rows once, before the cells that share them."""
-        sweep([_cell(r, [], train=part, evaluate=[]) for r in wanted], label=label)
 
     def lengths(rule: str, size: int, counts: tuple[int, ...]) -> list[dict[str, Any]]:
         """Validation errors of both losses for every number of passes and length of rows."""
