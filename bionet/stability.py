@@ -274,7 +274,7 @@ def energy(W: Array, X: Array, g: Array, p: float = 2) -> Array:
 def effective_number(wins: Array) -> float:
     r"""Effective number of units that share the wins: the exponential of their entropy.
 
-    .. math:: N = \exp\Big(-\sum_\mu q_\mu \ln q_\mu\Big), \qquad q_\mu = \frac{n_\mu}{\sum_\nu n_\nu}
+    .. math:: N = \exp\Big(-\sum_\mu f_\mu \ln f_\mu\Big), \qquad f_\mu = \frac{n_\mu}{\sum_\nu n_\nu}
 
     It is the count if all win equally often, and 1 if one unit takes all.
 

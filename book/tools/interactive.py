@@ -177,7 +177,7 @@ def draw_klein() -> Any:
     ax.plot(*u, "o", color=plot.BLACK, ms=6)
     ax.annotate("image", u, xytext=(-10, 8), textcoords="offset points", ha="right", weight="bold")
     ax.set(xlim=(-2.6, 2.6), ylim=(-2.2, 2.2), aspect="equal")
-    ax.set(xlabel="along the image, y", ylabel="across the image, w", title="g < 0: a unit that unlearns")
+    ax.set(xlabel="along the image, y", ylabel="across the image, q", title="g < 0: a unit that unlearns")
     return fig
 
 

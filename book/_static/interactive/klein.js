@@ -69,7 +69,7 @@
       (value) => place([value, state.W[1]])
     );
     const across = widgets.slider(
-      "Start: across, w", { min: -REACH.w, max: REACH.w, step: 0.05, value: state.W[1], say: two },
+      "Start: across, q", { min: -REACH.w, max: REACH.w, step: 0.05, value: state.W[1], say: two },
       (value) => place([state.W[0], value])
     );
     for (const [control, i] of [[along, 0], [across, 1]]) {
@@ -115,7 +115,7 @@
       ["blowup", "Infinite at T*"],
       ["norm", "Length |W|"],
       ["along", "Now along, y"],
-      ["across", "Now across, w"],
+      ["across", "Now across, q"],
     ]);
     const status = widgets.announcer();
 
@@ -279,7 +279,7 @@
       for (const tick of [-2, -1, 0, 1, 2]) context.fillText(widgets.number(tick, 0), f.x(tick), f.height + 9);
       context.fillText("along the image, y", width / 2, f.height + 25);
       context.textAlign = "left";
-      context.fillText("across, w", f.x(0) + 6, 10);
+      context.fillText("across, q", f.x(0) + 6, 10);
     }
 
     // Pointer and keys on the plane
