@@ -115,6 +115,141 @@ def _row(settings: dict[str, float], result: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+class Study:
+    """The steps of the run ``dynamical``: search, patience, lengths, final runs. Every step is recorded.
+
+    Attributes
+    ----------
+    settings : dict
+        From the number of units to the settings that are best so far.
+    search : dict
+        From the name of a step to its table.
+    """
+
+    def __init__(self, sweep: Sweep) -> None:
+        self.sweep = sweep
+        self.m, self.beta = chosen_loss()
+        self.settings: dict[int, dict[str, float]] = {}
+        self.search: dict[str, Any] = {}
+
+    def readouts(self, epochs: int, seed: int) -> list[dict[str, Any]]:
+        """One readout for each of `LOSSES`."""
+        return [power_readout(self.m, self.beta, epochs, seed), entropy_readout(epochs, seed)]
+
+    def rows(self, rule: str, size: int, passes: int, seed: int) -> dict[str, Any]:
+        """Rows of either rule, with the best settings for the dynamics."""
+        if rule == "dynamical":
+            return _competing(self.settings[size], size, passes, seed)
+        return ranked_rows(seed, n_hidden=size, n_epochs=passes)
+
+    def learn(self, wanted: list[dict[str, Any]], part: str, label: str) -> None:
+        """Learn rows once, before the cells that share them."""
+        self.sweep([_cell(r, [], train=part, evaluate=[]) for r in wanted], label=f"rows, {label}")
+
+    def attempt(
+        self, size: int, passes: int, tried: list[dict[str, float]], name: str
+    ) -> list[dict[str, float]]:
+        """Try settings with one short readout; record them as `name`, return them from best to worst."""
+        short = power_readout(self.m, self.beta, TRIAL_READOUT, 0)
+        found = self.sweep([_cell(_competing(t, size, passes, 0), [short]) for t in tried], label=name)
+        self.search[name] = [_row(t, r) for t, r in zip(tried, found, strict=True)]
+        return [tried[i] for i in sorted(range(len(tried)), key=lambda i: _validation(found[i]))]
+
+    def walk(self, size: int, best: list[dict[str, float]]) -> None:
+        """From the best of the finalists to its best neighbour, for as long as that is better."""
+        self.settings[size] = self.attempt(size, FINALIST_PASSES, best, f"finalists {size}")[0]
+        for turn in range(1, TURNS + 1):
+            now = self.settings[size]
+            tried = [now, *neighbours(now)]
+            self.settings[size] = self.attempt(
+                size, FINALIST_PASSES, tried, f"neighbours {size}, turn {turn}"
+            )[0]
+            if self.settings[size] == now:
+                break
+
+    def be_patient(self, size: int, best: list[dict[str, float]]) -> None:
+        """Choose again, with more passes and longer readouts, by the better of the two losses."""
+        tried = [self.settings[size]]
+        for trial in best[:PATIENT_TRIALS]:  # as they are, and from the start that this size prefers
+            for candidate in (trial, {**trial, "init": self.settings[size]["init"]}):
+                if candidate not in tried:
+                    tried.append(candidate)
+        mine = [_competing(t, size, PATIENT_PASSES, 0) for t in tried]
+        self.learn(mine, "50k", f"patient {size}")
+        readouts = self.readouts(cells.SHORT_EPOCHS, 0)
+        found = self.sweep([_cell(r, readouts) for r in mine], label=f"patient {size}")
+        table = self.search[f"patient {size}"] = [
+            {**t, **{loss: _validation(r, i) for i, loss in enumerate(LOSSES)}}
+            for t, r in zip(tried, found, strict=True)
+        ]
+        self.settings[size] = tried[min(range(len(tried)), key=lambda i: _least(table[i]))]
+
+    def lengths(self, rule: str, size: int, counts: tuple[int, ...]) -> list[dict[str, Any]]:
+        """Validation errors of both losses for every number of passes and length of rows."""
+        tried = [(count, length) for count in counts for length in LENGTHS]
+        self.learn([self.rows(rule, size, count, 0) for count in counts], "50k", f"{rule} {size}")
+        readouts = self.readouts(cells.SHORT_EPOCHS, 0)
+        found = self.sweep(
+            [_cell(self.rows(rule, size, count, 0), readouts, length=length) for count, length in tried],
+            label=f"lengths, {rule} {size}",
+        )
+        table = self.search[f"lengths {rule} {size}"] = [
+            {"passes": c, "length": length, **{loss: _validation(r, i) for i, loss in enumerate(LOSSES)}}
+            for (c, length), r in zip(tried, found, strict=True)
+        ]
+        return table
+
+    def choose(self, size: int) -> dict[str, dict[str, Any]]:
+        """Passes, and the length of rows for each loss, of both rules; the ranking rule gets equal passes."""
+        table = self.lengths("dynamical", size, PASSES)
+        passes = min(table, key=_least)["passes"]
+        tables = {
+            "dynamical": [row for row in table if row["passes"] == passes],
+            "ranked": self.lengths("ranked", size, (passes,)),
+        }
+        return {
+            f"{rule} {size}": {
+                "passes": passes,
+                **(self.settings[size] if rule == "dynamical" else {}),
+                "length": {loss: min(at, key=lambda row: row[loss])["length"] for loss in LOSSES},
+            }
+            for rule, at in tables.items()
+        }
+
+    def test(self, rule: str, size: int, chosen: dict[str, Any], seeds: int) -> dict[str, Any]:
+        """Errors on the test images over seeds, for both losses, and what is known of the rows."""
+        name = f"{rule} {size}"
+        mine = [self.rows(rule, size, chosen["passes"], seed) for seed in range(seeds)]
+        self.learn(mine, "60k", name)
+        final: dict[str, Any] = {}
+        for i, loss in enumerate(LOSSES):
+            runs = self.sweep(
+                [
+                    _cell(
+                        r,
+                        [self.readouts(cells.READOUT_EPOCHS, seed)[i]],
+                        train="60k",
+                        evaluate=["test"],
+                        length=chosen["length"][loss],
+                        keep=f"{rule}-{size}-{loss}-seed{seed}",
+                    )
+                    for seed, r in enumerate(mine)
+                ],
+                label=f"{name}, {loss}",
+            )
+            final[loss] = {
+                part: summary([run["readouts"][0][f"{part}_error"] for run in runs])
+                for part in ("train", "test")
+            }
+            final["rows"] = [{k: v for k, v in run["rows"].items() if k != "converged"} for run in runs]
+        return final
+
+
+def _least(row: dict[str, Any]) -> float:
+    """The better of the two losses' validation errors."""
+    return min(row[loss] for loss in LOSSES)
+
+
 def reproduce_dynamical(
     seeds: int = 5, jobs: int = 1, dask: str | None = None, progress: bool = True
 ) -> dict[str, Any]:
@@ -135,137 +270,36 @@ def reproduce_dynamical(
         The record, as written to ``results/dynamical.json``. The trained net of 2000 units and seed 0 is put
         beside it, in float16.
     """
-    sweep = Sweep("dynamical", jobs, dask, progress)
-    m, beta = chosen_loss()
-    short = power_readout(m, beta, TRIAL_READOUT, 0)
-    settings: dict[int, dict[str, float]] = {}
-    search: dict[str, Any] = {}
-
-    def attempt(size: int, passes: int, tried: list[dict[str, float]], name: str) -> list[dict[str, float]]:
-        """Try settings; record them as `name` and return them from best to worst."""
-        found = sweep([_cell(_competing(t, size, passes, 0), [short]) for t in tried], label=name)
-        search[name] = [_row(t, r) for t, r in zip(tried, found, strict=True)]
-        return [tried[i] for i in sorted(range(len(tried)), key=lambda i: _validation(found[i]))]
-
-    def readouts(epochs: int, seed: int) -> list[dict[str, Any]]:
-        return [power_readout(m, beta, epochs, seed), entropy_readout(epochs, seed)]
-
-    def learn(wanted: list[dict[str, Any]], part: str, label: str) -> None:
-        """Learn rows once, before the cells that share them."""
-        sweep([_cell(r, [], train=part, evaluate=[]) for r in wanted], label=label)
-
-    def patient(size: int, tried: list[dict[str, float]]) -> dict[str, float]:
-        """The settings that are best with more passes and longer readouts, by either loss."""
-        mine = [_competing(t, size, PATIENT_PASSES, 0) for t in tried]
-        learn(mine, "50k", f"rows, patient {size}")
-        found = sweep([_cell(r, readouts(cells.SHORT_EPOCHS, 0)) for r in mine], label=f"patient {size}")
-        table = [
-            {**t, **{loss: _validation(r, i) for i, loss in enumerate(LOSSES)}}
-            for t, r in zip(tried, found, strict=True)
-        ]
-        search[f"patient {size}"] = table
-        return tried[min(range(len(tried)), key=lambda i: min(table[i][loss] for loss in LOSSES))]
-
-    best = attempt(SIZES[0], TRIAL_PASSES, trials(), "random")[:FINALISTS]
+    study = Study(Sweep("dynamical", jobs, dask, progress))
+    best = study.attempt(SIZES[0], TRIAL_PASSES, trials(), "random")[:FINALISTS]
     for size in SIZES:
-        settings[size] = attempt(size, FINALIST_PASSES, best, f"finalists {size}")[0]
-        for turn in range(1, TURNS + 1):
-            now = settings[size]
-            settings[size] = attempt(
-                size, FINALIST_PASSES, [now, *neighbours(now)], f"neighbours {size}, turn {turn}"
-            )[0]
-            if settings[size] == now:
-                break
-        candidates = [settings[size]]
-        for trial in best[:PATIENT_TRIALS]:  # as they are, and from the start that this size prefers
-            for candidate in (trial, {**trial, "init": settings[size]["init"]}):
-                if candidate not in candidates:
-                    candidates.append(candidate)
-        settings[size] = patient(size, candidates)
-    now = settings[SIZES[0]]
-    attempt(SIZES[0], FINALIST_PASSES, [{**now, **change} for change in variants(now)], "variants")
-
-    def rows(rule: str, size: int, passes: int, seed: int) -> dict[str, Any]:
-        if rule == "dynamical":
-            return _competing(settings[size], size, passes, seed)
-        return ranked_rows(seed, n_hidden=size, n_epochs=passes)
-
-    def lengths(rule: str, size: int, counts: tuple[int, ...]) -> list[dict[str, Any]]:
-        """Validation errors of both losses for every number of passes and length of rows."""
-        tried = [(count, length) for count in counts for length in LENGTHS]
-        learn([rows(rule, size, count, 0) for count in counts], "50k", f"rows, {rule} {size}")
-        found = sweep(
-            [
-                _cell(rows(rule, size, count, 0), readouts(cells.SHORT_EPOCHS, 0), length=length)
-                for count, length in tried
-            ],
-            label=f"lengths, {rule} {size}",
-        )
-        table = [
-            {
-                "passes": count,
-                "length": length,
-                **{loss: _validation(result, i) for i, loss in enumerate(LOSSES)},
-            }
-            for (count, length), result in zip(tried, found, strict=True)
-        ]
-        search[f"lengths {rule} {size}"] = table
-        return table
-
-    passes: dict[int, int] = {}
+        study.walk(size, best)
+        study.be_patient(size, best)
+    now = study.settings[SIZES[0]]
+    study.attempt(SIZES[0], FINALIST_PASSES, [{**now, **change} for change in variants(now)], "variants")
     chosen: dict[str, Any] = {}
     for size in SIZES:
-        table = lengths("dynamical", size, PASSES)
-        passes[size] = min(table, key=lambda row: min(row[loss] for loss in LOSSES))["passes"]
-        for rule in ("dynamical", "ranked"):
-            at = [
-                row
-                for row in (table if rule == "dynamical" else lengths(rule, size, (passes[size],)))
-                if row["passes"] == passes[size]
-            ]
-            chosen[f"{rule} {size}"] = {
-                "passes": passes[size],
-                **(settings[size] if rule == "dynamical" else {}),
-                "length": {loss: min(at, key=lambda row: row[loss])["length"] for loss in LOSSES},
-            }
-
-    final: dict[str, Any] = {}
-    for size in SIZES:
-        for rule in ("dynamical", "ranked"):
-            name = f"{rule} {size}"
-            final[name] = {}
-            mine = [rows(rule, size, passes[size], seed) for seed in range(seeds)]
-            learn(mine, "60k", f"rows, {name}")
-            for i, loss in enumerate(LOSSES):
-                runs = sweep(
-                    [
-                        _cell(
-                            r,
-                            [readouts(cells.READOUT_EPOCHS, seed)[i]],
-                            train="60k",
-                            evaluate=["test"],
-                            length=chosen[name]["length"][loss],
-                            keep=f"{rule}-{size}-{loss}-seed{seed}",
-                        )
-                        for seed, r in enumerate(mine)
-                    ],
-                    label=f"{name}, {loss}",
-                )
-                final[name][loss] = {
-                    part: summary([run["readouts"][0][f"{part}_error"] for run in runs])
-                    for part in ("train", "test")
-                }
-                final[name]["rows"] = [
-                    {k: v for k, v in run["rows"].items() if k != "converged"} for run in runs
-                ]
+        chosen |= study.choose(size)
+    final = {
+        f"{rule} {size}": study.test(rule, size, chosen[f"{rule} {size}"], seeds)
+        for size in SIZES
+        for rule in ("dynamical", "ranked")
+    }
     large = f"dynamical {SIZES[1]}"
-    headline = min(LOSSES, key=lambda loss: min(row[loss] for row in search[f"lengths {large}"]))
+    headline = min(LOSSES, key=lambda loss: min(row[loss] for row in study.search[f"lengths {large}"]))
     publish(f"dynamical-{SIZES[1]}-{headline}-seed0", "dynamical-seed0")
-    return sweep.record(
-        {"seeds": seeds, "m": m, "beta": beta, "n": 4.5, "chosen": chosen, "headline": headline},
-        search=search,
+    return study.sweep.record(
+        {
+            "seeds": seeds,
+            "m": study.m,
+            "beta": study.beta,
+            "n": 4.5,
+            "chosen": chosen,
+            "headline": headline,
+        },
+        search=study.search,
         final=final,
-        agreement=agreement(settings[SIZES[1]], passes[SIZES[1]], seeds),
+        agreement=agreement(study.settings[SIZES[1]], chosen[large]["passes"], seeds),
     )
 
 
