@@ -24,6 +24,7 @@ from bionet.cells import (
 )
 from bionet.features import unit_norm
 from bionet.paper import ranked_rows
+from bionet.units import CompetingUnits
 
 SIZES = (484, 2000)  # the talk's network and the paper's
 SEARCH = {  # each trial draws one of each
@@ -45,10 +46,11 @@ TRIAL_PASSES = 6
 TRIAL_READOUT = 20  # epochs
 FINALISTS = 6
 FINALIST_PASSES = 10
+SEEDS_STABLE = 5  # seeds that a setting has to survive
 PATIENT_PASSES = 30  # of the candidates for the last choice of settings
 PATIENT_TRIALS = 3
 TURNS = 6  # steps to the best neighbour, at most
-PASSES = (10, 30, 60)
+PASSES = (30, 60)
 RAW_LENGTH = 9.2  # of a digit with pixels in [0, 1], in the mean
 LENGTH = 2.2  # Euclidean length given to rows: about that of the paper's, whose 3-norm is 1
 LENGTHS = (1.5, 2.2, 3.3)  # among which every kind of rows finds its own, for each loss
@@ -66,6 +68,20 @@ def trials(seed: int = 0) -> list[dict[str, float]]:
         if trial not in drawn:
             drawn.append(trial)
     return drawn
+
+
+def first_divergences(cell: dict[str, Any]) -> dict[str, Any]:
+    """For each seed of a cell, what diverges in a pass of constant presentations (None: nothing does)."""
+    X = images("60k")[0]
+    diverged: list[str | None] = []
+    for seed in cell["seeds"]:
+        units = CompetingUnits(cell["n_hidden"], schedule="constant", random_state=seed, **cell["settings"])
+        try:
+            units.fit(X)
+            diverged.append(None)
+        except ArithmeticError as error:
+            diverged.append(str(error))
+    return {"diverged": diverged}
 
 
 def neighbours(settings: dict[str, float]) -> list[dict[str, float]]:
@@ -133,8 +149,11 @@ class Study:
         self.search: dict[str, Any] = {}
 
     def readouts(self, epochs: int, seed: int) -> list[dict[str, Any]]:
-        """One readout for each of `LOSSES`."""
-        return [power_readout(self.m, self.beta, epochs, seed), entropy_readout(epochs, seed)]
+        """One readout for each of `LOSSES`; cross-entropy needs no more than short ones."""
+        return [
+            power_readout(self.m, self.beta, epochs, seed),
+            entropy_readout(min(epochs, cells.SHORT_EPOCHS), seed),
+        ]
 
     def rows(self, rule: str, size: int, passes: int, seed: int) -> dict[str, Any]:
         """Rows of either rule, with the best settings for the dynamics."""
@@ -155,15 +174,33 @@ class Study:
         self.search[name] = [_row(t, r) for t, r in zip(tried, found, strict=True)]
         return [tried[i] for i in sorted(range(len(tried)), key=lambda i: _validation(found[i]))]
 
+    def stable(self, size: int, tried: list[dict[str, float]]) -> list[dict[str, float]]:
+        """Those of the settings under which no unit diverges in a first pass, whatever the seed."""
+        found = self.sweep(
+            [{"settings": t, "n_hidden": size, "seeds": list(range(SEEDS_STABLE))} for t in tried],
+            first_divergences,
+            label=f"stable, {size}",
+        )
+        table = self.search.setdefault(f"stable {size}", [])
+        table += [{**t, **r} for t, r in zip(tried, found, strict=True) if {**t, **r} not in table]
+        return [t for t, r in zip(tried, found, strict=True) if not any(r["diverged"])]
+
+    def first_stable(self, size: int, ordered: list[dict[str, float]]) -> dict[str, float]:
+        """The first of the settings that is stable."""
+        for settings in ordered:
+            if self.stable(size, [settings]):
+                return settings
+        raise ArithmeticError(f"none of the {len(ordered)} settings tried with {size} units is stable")
+
     def walk(self, size: int, best: list[dict[str, float]]) -> None:
         """From the best of the finalists to its best neighbour, for as long as that is better."""
-        self.settings[size] = self.attempt(size, FINALIST_PASSES, best, f"finalists {size}")[0]
+        ordered = self.attempt(size, FINALIST_PASSES, best, f"finalists {size}")
+        self.settings[size] = self.first_stable(size, ordered)
         for turn in range(1, TURNS + 1):
             now = self.settings[size]
             tried = [now, *neighbours(now)]
-            self.settings[size] = self.attempt(
-                size, FINALIST_PASSES, tried, f"neighbours {size}, turn {turn}"
-            )[0]
+            ordered = self.attempt(size, FINALIST_PASSES, tried, f"neighbours {size}, turn {turn}")
+            self.settings[size] = self.first_stable(size, ordered)
             if self.settings[size] == now:
                 break
 
@@ -174,6 +211,7 @@ class Study:
             for candidate in (trial, {**trial, "init": self.settings[size]["init"]}):
                 if candidate not in tried:
                     tried.append(candidate)
+        tried = self.stable(size, tried)
         mine = [_competing(t, size, PATIENT_PASSES, 0) for t in tried]
         self.learn(mine, "50k", f"patient {size}")
         readouts = self.readouts(cells.SHORT_EPOCHS, 0)

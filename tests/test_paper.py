@@ -58,6 +58,7 @@ def tiny(tmp_path, monkeypatch):
         "FINALISTS": 2,
         "FINALIST_PASSES": 1,
         "TURNS": 1,
+        "SEEDS_STABLE": 2,
         "PATIENT_PASSES": 2,
         "PASSES": (1, 2),
         "TALK_PASSES": (1, 2),
