@@ -7,6 +7,7 @@ rivals are what the talk did (Euler steps). Only ratios compare between machines
 
     python benchmarks/run.py            one thread
     python benchmarks/run.py --threads 2
+    python benchmarks/run.py --dynamics     equations 1 to 3 alone; they have a record of their own
 
 The floor of the fast rule is its own forward product, in the faster of its two orientations. The first table
 gives that product with every kernel that OpenBLAS has for this processor, each in a process of its own, and
@@ -40,6 +41,7 @@ sys.path.insert(0, str(ROOT / "book" / "tools"))
 from run_notebooks import processor  # noqa: E402
 
 TARGET = ROOT / "results" / "benchmarks.json"
+DYNAMICS_TARGET = ROOT / "results" / "dynamics_speed.json"
 HIDDEN, FEATURES = 484, 784  # the talk's network
 PAPER_HIDDEN, BATCH = 2000, 100  # the paper's
 IMAGES = 500
@@ -329,6 +331,20 @@ def dynamical_model(count: int = 20_000) -> list[dict[str, object]]:
     return found
 
 
+def time_the_dynamics(where: dict[str, object]) -> None:
+    """Print the table of the dynamical model and write its own record, with its machine."""
+    print(f"\neqs. 1 to 3, exactly, one image after another, {FEATURES} pixels, float32")
+    print(f"{'units':>6} {'engine':<8} {'us an image':>12} {'its currents, us':>17} {'Euler / ours':>13}")
+    model = dynamical_model()
+    for row in model:
+        print(
+            f"{row['hidden']:>6} {row['engine']:<8} {1e6 * row['seconds']:>12.1f}"
+            f" {1e6 * row['floor']:>17.1f} {row['multiple']:>13.0f}"
+        )
+    written = json.dumps({"machine": where, "rows": model}, indent=2)
+    DYNAMICS_TARGET.write_text(written + "\n", encoding="utf-8")
+
+
 def bandwidth() -> float:
     """Bytes a second read and written by a copy too large for any cache."""
     source, target = np.ones(1 << 26, dtype=np.float32), np.zeros(1 << 26, dtype=np.float32)
@@ -377,6 +393,7 @@ def main() -> None:
     parser.add_argument(
         "--fast-rule", action="store_true", help="only that, as JSON, with this process's BLAS"
     )
+    parser.add_argument("--dynamics", action="store_true", help="only equations 1 to 3")
     options = parser.parse_args()
     threads = options.threads
     if _ranked_host.compiled is not None:
@@ -389,6 +406,9 @@ def main() -> None:
             print(json.dumps({"blas": where["blas"], "rows": fast_rule(options.repeats)}))
             return
         print(", ".join(f"{key} {value}" for key, value in where.items()))
+        if options.dynamics:
+            time_the_dynamics(where)
+            return
         by_kernel = kernels(threads)
         print(f"\none minibatch of {BATCH}, {PAPER_HIDDEN} x {FEATURES}, float32, beside its forward product")
         print(f"{'BLAS kernel':<34} {'engine':<8} {'p, k':<8} {'ms':>8} {'floor, ms':>10} {'ratio':>7}")
@@ -416,22 +436,13 @@ def main() -> None:
             table.append(
                 {"what": what, "against": against, "seconds": ours, "against_seconds": theirs, "ratio": ratio}
             )
-        print(f"\neqs. 1 to 3, exactly, one image after another, {FEATURES} pixels, float32")
-        print(f"{'units':>6} {'engine':<8} {'us an image':>12} {'its currents, us':>17} {'Euler / ours':>13}")
-        model = dynamical_model()
-        for row in model:
-            print(
-                f"{row['hidden']:>6} {row['engine']:<8} {1e6 * row['seconds']:>12.1f}"
-                f" {1e6 * row['floor']:>17.1f} {row['multiple']:>13.0f}",
-                flush=True,
-            )
+        time_the_dynamics(where)
     device = gpu()
     print(f"\nGPU: {device if device else 'none that CuPy can use here; its rows were not measured'}")
     written = {
         "machine": where,
         "fast_rule": by_kernel,
         "rows": table,
-        "dynamical_model": model,
         "gpu": device,
     }
     TARGET.parent.mkdir(exist_ok=True)
