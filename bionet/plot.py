@@ -6,10 +6,12 @@ Matplotlib and seaborn are imported when a figure is drawn, not before.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from bionet import colour
 from bionet.backend import Array, to_host
 
 # Okabe & Ito (2008): told apart by readers of every colour vision.
@@ -96,14 +98,10 @@ def feature_maps(
     maps = _pixels(to_host(W)[:count], shape)
     number, height, width = maps.shape[:3]
     rows = -(-number // columns)
-    if maps.ndim == 4 or each:
-        flat = maps.reshape(number, -1)
-        middle = 0.0 if symmetric else flat.mean(axis=1)
-        reach = np.abs(flat - np.reshape(middle, (-1, 1))).max(axis=1)
-        scale = np.where(reach > 0, reach, 1.0).reshape(-1, *[1] * (maps.ndim - 1))
-        maps = (maps - np.reshape(middle, (-1, *[1] * (maps.ndim - 1)))) / scale
     if maps.ndim == 4:
-        maps = np.clip(0.5 + 0.5 * maps, 0.0, 1.0)
+        maps = _tinted(maps, symmetric)
+    elif each:
+        maps = _own_scale(maps, symmetric)
     gap = 1
     wall = np.full(
         (rows * (height + gap) + gap, columns * (width + gap) + gap, *maps.shape[3:]),
@@ -122,6 +120,88 @@ def feature_maps(
         shown = ax.imshow(wall, cmap=DIVERGING if symmetric else "gray_r", vmin=limits[0], vmax=limits[1])
         if colorbar and not each:
             ax.figure.colorbar(shown, ax=ax, shrink=0.6, pad=0.02, label="weight")
+    ax.set_axis_off()
+    ax.set_title(title)
+    return ax
+
+
+def colour_wall(
+    W: Array,
+    shape: Sequence[int] = (3, 32, 32),
+    *,
+    columns: int = 16,
+    edges: Sequence[float] = (0.03, 0.1, 0.3),
+    below: float = -0.5,
+    alone: bool = True,
+    headings: bool = True,
+    ax: Any = None,
+    title: str = "",
+) -> Any:
+    """Draw rows of colour images with their opponents, from grey to colourful.
+
+    The order is :func:`bionet.colour.wall_order`'s. A row and its opponent stand one above the
+    other; pairs are grouped by their share of colour, and inside a group they run through the
+    axes of hues. Rows without a partner come last, side by side.
+
+    Parameters
+    ----------
+    W : array, shape (hidden, features)
+        Each map is scaled on its own; mid-grey is zero.
+    shape : (3, rows, columns)
+        Shape of one image.
+    columns : int
+        Pairs in a row of the wall, at most.
+    edges, below
+        As in :func:`bionet.colour.wall_order`.
+    alone : bool
+        Draw the rows without a partner, too.
+    headings : bool
+        Write above each group its share of colour and how many pairs it has.
+    ax : matplotlib axes, optional
+    title : str
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ValueError
+        As :func:`bionet.colour.wall_order`, or where there is nothing to draw.
+    """
+    if columns < 1:
+        raise ValueError(f"columns must be at least 1, got {columns!r}")
+    order = colour.wall_order(W, shape, edges=edges, below=below)
+    tiles = _tinted(_pixels(to_host(W), shape))  # (hidden, rows, columns, 3)
+    height, width = tiles.shape[1:3]
+    gap = max(1, width // 10)  # between pairs; the two of a pair are one pixel apart
+    blank = round(0.42 * height) if headings else gap  # above a group
+    blocks = [*zip(_shares_of_colour(edges), order.groups, strict=True)]
+    if alone:
+        blocks.append(("without a partner", order.alone[:, None]))
+    strips: list[tuple[int, np.ndarray]] = []  # top of each, and its maps, (1 or 2, columns)
+    texts: list[tuple[int, str]] = []
+    top = 0
+    for name, members in blocks:
+        if len(members) == 0:
+            continue
+        noun = "pair" if members.shape[1] == 2 else "map"
+        texts.append((top + blank, f"{name}: {len(members)} {noun}{'s' * (len(members) != 1)}"))
+        top += blank if headings or top else 0
+        for part in np.array_split(members, -(-len(members) // columns)):  # strips of like length
+            strips.append((top, part.T))
+            top += members.shape[1] * (height + 1) - 1 + gap
+    if not strips:
+        raise ValueError(f"no two rows are opposite enough for below={below!r}; raise it, or draw alone=True")
+    wall = np.ones((top - gap, columns * (width + gap) - gap, 3))
+    for top, strip in strips:
+        for (level, place), row in np.ndenumerate(strip):
+            y, x = top + level * (height + 1), place * (width + gap)
+            wall[y : y + height, x : x + width] = tiles[row]
+    ax = _axes(ax, (0.62 * columns, 0.62 * columns * wall.shape[0] / wall.shape[1] + 0.3 * bool(title)))
+    ax.imshow(wall)
+    for bottom, text in texts if headings else ():
+        ax.text(-0.5, bottom - 0.1 * height, text, ha="left", va="bottom", size="small")
     ax.set_axis_off()
     ax.set_title(title)
     return ax
@@ -187,3 +267,26 @@ def _pixels(rows: np.ndarray, shape: Sequence[int]) -> np.ndarray:
             raise ValueError(f"colour images have shape (3, rows, columns), got {shape}")
         return np.moveaxis(maps, 1, -1)
     return maps
+
+
+def _shares_of_colour(edges: Sequence[float]) -> list[str]:
+    """Names of the groups that these shares of colour mark off."""
+    if len(edges) == 0:
+        return ["all shares of colour"]
+    percent = [f"{100 * edge:.3g}" for edge in edges]
+    between = [f"{low} to {high} % colour" for low, high in pairwise(percent)]
+    return [f"below {percent[0]} % colour", *between, f"above {percent[-1]} % colour"]
+
+
+def _own_scale(maps: np.ndarray, symmetric: bool) -> np.ndarray:
+    """Each map between -1 and 1, zero at zero or (not symmetric) at its own mean."""
+    axes = tuple(range(1, maps.ndim))
+    if not symmetric:
+        maps = maps - maps.mean(axis=axes, keepdims=True)
+    reach = np.abs(maps).max(axis=axes, keepdims=True)
+    return maps / np.where(reach > 0, reach, 1.0)
+
+
+def _tinted(maps: np.ndarray, symmetric: bool = True) -> np.ndarray:
+    """Colour maps of any sign as colours in [0, 1], each scaled on its own; 0.5 is zero."""
+    return np.clip(0.5 + 0.5 * _own_scale(maps, symmetric), 0.0, 1.0)

@@ -52,6 +52,57 @@ def test_colour_maps_are_drawn_in_colour_and_zero_is_grey():
     np.testing.assert_array_equal(wall[1, 4], [0.5, 0.5, 0.5])
 
 
+def opponents():
+    """A white-black pair and an orange-blue one of flat colours, and a row of zeros."""
+    flat = np.array([[1, 1, 1], [-2, -2, -2], [1, 0, -1], [-1, 0, 1], [0, 0, 0]], dtype=float)
+    return np.repeat(flat, 4, axis=1)
+
+
+def test_opponents_stand_one_above_the_other_grey_ones_first():
+    W = opponents()
+    kept = W.copy()
+    ax = plot.colour_wall(W, (3, 2, 2), columns=2, headings=False)
+    wall = np.asarray(ax.images[0].get_array())
+    assert wall.shape == (5 + 2 + 5 + 2 + 2, 2 + 1 + 2, 3)  # two pixels between groups
+    assert {tuple(wall[0, 0]), tuple(wall[3, 0])} == {(1.0, 1.0, 1.0), (0.0, 0.0, 0.0)}
+    np.testing.assert_array_equal(wall[7:9, :2], np.broadcast_to([1.0, 0.5, 0.0], (2, 2, 3)))
+    np.testing.assert_array_equal(wall[10:12, :2], np.broadcast_to([0.0, 0.5, 1.0], (2, 2, 3)))
+    np.testing.assert_array_equal(wall[14:, :2], 0.5)
+    np.testing.assert_array_equal(wall[:, 2:], 1.0)  # no second pair in a row
+    np.testing.assert_array_equal(W, kept)
+    assert not ax.texts
+
+
+def test_the_wall_says_how_many_pairs_are_how_colourful():
+    ax = plot.colour_wall(opponents(), (3, 2, 2), title="t")
+    assert [text.get_text() for text in ax.texts] == [
+        "below 3 % colour: 1 pair",
+        "above 30 % colour: 1 pair",
+        "without a partner: 1 map",
+    ]
+    assert ax.get_title(loc="center") + ax.get_title(loc="left") == "t"
+    pairs = plot.colour_wall(opponents(), (3, 2, 2), alone=False, edges=[0.2, 0.5, 0.8])
+    assert [text.get_text() for text in pairs.texts] == [
+        "below 20 % colour: 1 pair",
+        "above 80 % colour: 1 pair",
+    ]
+
+
+def test_a_wall_wraps_into_strips_of_like_length():
+    W = np.random.default_rng(0).standard_normal((6, 12))
+    W = np.concatenate([W, -W])
+    wall = plot.colour_wall(W, (3, 2, 2), columns=4, edges=(), headings=False).images[0].get_array()
+    assert wall.shape == (5 + 1 + 5, 4 * 3 - 1, 3)
+    assert (np.asarray(wall)[:, 9:] == 1.0).all()  # three pairs above three, not four above two
+
+
+def test_a_wall_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="opposite enough"):
+        plot.colour_wall(np.ones((3, 12)), (3, 2, 2), alone=False)
+    with pytest.raises(ValueError, match="columns"):
+        plot.colour_wall(opponents(), (3, 2, 2), columns=0)
+
+
 def test_only_the_first_maps_are_drawn_on_request():
     ax = plot.feature_maps(np.ones((50, 4)), (2, 2), columns=5, count=10, colorbar=False)
     assert ax.images[0].get_array().shape == (1 + 2 * 3, 1 + 5 * 3)
