@@ -1,4 +1,4 @@
-"""What full-scale runs on MNIST are made of: one cell learns rows and reads them out.
+"""What full-scale runs are made of: one cell learns rows and reads them out.
 
 A cell is a plain dict, so that a sweep can keep, resume and distribute it (:mod:`bionet.sweeps`).
 """
@@ -47,12 +47,40 @@ def workplace() -> Path:
     return Path(named) if named else results_folder().parent / "runs"
 
 
+CIFAR_SPLIT = 5000  # images of CIFAR-10 held out to choose by
+VIEWS = ("as they are", "centred", "standardised", "whitened")
+WHITENING_FLOOR = 0.1  # added to the variances of whitened directions, as a share of their mean
+
+
+def cifar_schedule(n_epochs: int) -> tuple[tuple[int, float], ...]:
+    """The paper's readout schedule for CIFAR-10, 500 epochs, shortened in proportion to `n_epochs`.
+
+    The paper gives the first rate, the last and the number of steps; those between are chosen here.
+    """
+    rates = (4e-3, 2e-3, 1e-3, 5e-4, 2e-4, 1e-4, 5e-5, 2e-5, 1e-5)
+    counts = [max(1, round(0.1 * n_epochs))] * 8
+    return tuple(zip((max(1, n_epochs - sum(counts)), *counts), rates, strict=True))
+
+
 @lru_cache(maxsize=4)
 def images(part: str) -> tuple[np.ndarray, np.ndarray]:
     """Images and labels: ``60k``, ``50k`` and ``10k`` (one stratified split of it), ``talk``, or ``test``.
 
-    ``talk`` are the 600 images that the talk's notebook drew, in its order.
+    ``talk`` are the 600 images that the talk's notebook drew, in its order. Of CIFAR-10 there are
+    ``cifar-50k``, ``cifar-45k`` and ``cifar-5k`` (one stratified split of it), and ``cifar-test``.
     """
+    if part == "cifar-test":
+        test = data.load("cifar10", split="test")
+        return test.images, test.labels
+    if part.startswith("cifar-"):
+        train = data.load("cifar10")
+        if part == "cifar-50k":
+            return train.images, train.labels
+        kept, held = train_test_split(
+            np.arange(len(train.labels)), test_size=CIFAR_SPLIT, stratify=train.labels, random_state=0
+        )
+        index = np.sort(kept) if part == "cifar-45k" else np.sort(held)
+        return train.images[index], train.labels[index]
     if part == "test":
         test = data.load("mnist", split="test")
         return test.images, test.labels
@@ -71,15 +99,63 @@ def images(part: str) -> tuple[np.ndarray, np.ndarray]:
     return train.images[index], train.labels[index]
 
 
-def rows_of(rows: dict[str, Any], part: str) -> tuple[np.ndarray, dict[str, Any]]:
+@lru_cache(maxsize=3)
+def seen(part: str, view: str | None = None, fitted_on: str | None = None) -> np.ndarray:
+    """Images of a part as a network sees them.
+
+    Parameters
+    ----------
+    part : str
+        See :func:`images`.
+    view : {None, "as they are", "centred", "standardised", "whitened"}
+        None: the pixels. Otherwise images of unit length, after each image's mean has been taken out
+        (``centred``), or after each pixel's mean over `fitted_on` has, too, and pixels are divided by their
+        standard deviation there (``standardised``) or turned and scaled by ZCA (``whitened``).
+    fitted_on : str
+        The part whose statistics are used.
+    """
+    X = images(part)[0]
+    if view is None:
+        return X
+    if view not in VIEWS:
+        raise ValueError(f"unknown view {view!r}; there are {', '.join(VIEWS)}")
+    if view != "as they are":
+        X = _without_mean(X)
+    if view in ("standardised", "whitened"):
+        mean, turn = _statistics(fitted_on or part, view)
+        X = (X - mean) @ turn if turn.ndim == 2 else (X - mean) * turn
+    return _unit(X)
+
+
+@lru_cache(maxsize=2)
+def _statistics(part: str, view: str) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of the centred images of a part, and what standardises or whitens them."""
+    X = _without_mean(images(part)[0])
+    mean = X.mean(axis=0)
+    if view == "standardised":
+        return mean, (1.0 / np.maximum(X.std(axis=0), 1e-6)).astype(np.float32)
+    centred = X - mean
+    variances, axes = np.linalg.eigh((centred.T @ centred).astype(np.float64) / len(X))
+    variances = np.maximum(variances, 0.0)
+    scale = 1.0 / np.sqrt(variances + WHITENING_FLOOR * variances.mean())
+    return mean, ((axes * scale) @ axes.T).astype(np.float32)
+
+
+def _without_mean(X: np.ndarray) -> np.ndarray:
+    return X - X.mean(axis=1, keepdims=True)
+
+
+def rows_of(rows: dict[str, Any], part: str, view: str | None = None) -> tuple[np.ndarray, dict[str, Any]]:
     """Learn or draw a hidden layer.
 
     Parameters
     ----------
     rows : dict
         ``kind`` (ranked, competing, random, images, talk, kmeans, pca) and its settings.
-    part : {"60k", "50k", "talk"}
-        Images to learn from.
+    part : str
+        Images to learn from; see :func:`images`.
+    view : str, optional
+        See :func:`seen`.
 
     Returns
     -------
@@ -87,16 +163,16 @@ def rows_of(rows: dict[str, Any], part: str) -> tuple[np.ndarray, dict[str, Any]
     facts : dict
         Norms, range, seconds.
     """
-    X = images(part)[0]
+    X = seen(part, view, part) if view else images(part)[0]
     kind, began, clock = rows["kind"], time.process_time(), time.perf_counter()
     facts: dict[str, Any] = {}
     if kind == "ranked":
         settings = {k: v for k, v in rows.items() if k not in ("kind", "seed")}
         name = "-".join(f"{k}{v:g}" for k, v in sorted(settings.items()))
-        path = workplace() / "weights" / f"{name}-{part}-seed{rows['seed']}.npz"
-        units = RankedUnits(
-            **settings, learning_rate=RATE, batch_size=BATCH, random_state=rows["seed"], checkpoint=path
-        ).fit(X)
+        where = f"{part}-{view.replace(' ', '-')}" if view else part
+        path = workplace() / "weights" / f"{name}-{where}-seed{rows['seed']}.npz"
+        settings = {"learning_rate": RATE, "batch_size": BATCH, **settings}
+        units = RankedUnits(**settings, random_state=rows["seed"], checkpoint=path).fit(X)
         spent = {
             "seconds": time.perf_counter() - clock,
             "processor_seconds": time.process_time() - began,
@@ -117,6 +193,9 @@ def rows_of(rows: dict[str, Any], part: str) -> tuple[np.ndarray, dict[str, Any]
             "share_mass_negative": float(np.abs(W[W < 0]).sum() / np.abs(W).sum()),
             "never_won": int((units.wins_ == 0).sum()),
         }
+        if view:
+            facts["norms"] = [round(float(x), 4) for x in np.quantile(norms, (0.05, 0.25, 0.5, 0.75, 0.95))]
+            facts["shares_of_wins"] = round(effective_number(units.wins_), 1)
         return W, facts
     if kind == "competing":
         return _competing(rows, X, part)
@@ -188,14 +267,16 @@ def measure(cell: dict[str, Any]) -> dict[str, Any]:
         (``60k`` or ``50k``), ``evaluate`` (``test`` and/or ``10k``) and optionally ``rows_from``, other
         images for the rows; ``keep``, a name under which the first readout is saved; ``as_long_as``, rows
         whose median Euclidean length these rows are scaled to; ``length``, the Euclidean length that each
-        row is given.
+        row is given; ``reach``, one factor for all rows, so that the largest current of the median image is 1
+        (for the power loss its n-th power is a part of beta); ``view``, how images are seen (:func:`seen`).
     """
-    X, y = images(cell["train"])
+    y, view = images(cell["train"])[1], cell.get("view")
+    X = seen(cell["train"], view, cell["train"])
     try:
         W, facts = (
             (None, {})
             if cell["rows"] is None
-            else rows_of(cell["rows"], cell.get("rows_from", cell["train"]))
+            else rows_of(cell["rows"], cell.get("rows_from", cell["train"]), view)
         )
     except ArithmeticError as error:
         return {"rows": {"diverged": str(error)}, "readouts": []}
@@ -205,15 +286,24 @@ def measure(cell: dict[str, Any]) -> dict[str, Any]:
         W = W * np.float32(wanted / facts["length"])
     if W is not None and cell.get("length"):
         W = W * (cell["length"] / np.linalg.norm(W, axis=1, keepdims=True)).astype(np.float32)
+    if W is not None and cell.get("reach"):
+        facts["reach"] = _reach(W, X)
+        W = W * np.float32(1.0 / facts["reach"])
     scores = []
     for position, settings in enumerate(cell["readouts"]):
-        settings = {**settings, "learning_rate": schedule(settings["n_epochs"])}
+        of_rate = {None: schedule, "cifar": cifar_schedule}[settings.get("schedule")]
+        settings = {name: value for name, value in settings.items() if name != "schedule"}
+        settings = {"batch_size": BATCH, **settings, "learning_rate": of_rate(settings["n_epochs"])}
         began = time.perf_counter()
-        net = PowerReadout(W, batch_size=BATCH, **settings).fit(X, y)
+        try:
+            net = PowerReadout(W, **settings).fit(X, y)
+        except ArithmeticError as error:
+            scores.append({"diverged": str(error)})
+            continue
         seconds = time.perf_counter() - began
         score = {"train_error": _error(net, X, y), "seconds": seconds}
         for part in cell["evaluate"]:
-            score[f"{part}_error"] = _error(net, *images(part))
+            score[f"{part}_error"] = _error(net, seen(part, view, cell["train"]), images(part)[1])
         scores.append(score)
         if position == 0 and cell.get("keep"):
             path = workplace() / "kept" / f"{cell['keep']}.npz"
@@ -232,17 +322,27 @@ def publish(kept: str, name: str) -> None:
 
 def measure_backprop(cell: dict[str, Any]) -> dict[str, Any]:
     """Train the end-to-end net of a cell; return errors in per cent, after every epoch if asked."""
-    X, y = images(cell["train"])
+    y, view = images(cell["train"])[1], cell.get("view")
+    X = seen(cell["train"], view, cell["train"])
     began = time.perf_counter()
     net = BackpropClassifier(**cell["net"]).fit(X, y)
     score = {"train_error": _error(net, X, y), "seconds": time.perf_counter() - began}
     for part in cell["evaluate"]:
-        score[f"{part}_error"] = _error(net, *images(part))
+        score[f"{part}_error"] = _error(net, seen(part, view, cell["train"]), images(part)[1])
+    if cell.get("keep"):
+        path = workplace() / "kept" / f"{cell['keep']}.npz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        persistence.save(net, path, dtype="float16")
     return score
 
 
 def _error(net: Any, X: np.ndarray, y: np.ndarray) -> float:
     return round(100.0 * float(np.mean(net.predict(X) != y)), 4)
+
+
+def _reach(W: np.ndarray, X: np.ndarray, count: int = 5000) -> float:
+    """Largest current of the median image, over the first `count` images of unit length."""
+    return float(np.median((_unit(X[:count]) @ W.T).max(axis=1)))
 
 
 def _length(W: np.ndarray) -> float:
@@ -279,8 +379,15 @@ def entropy_readout(n_epochs: int, seed: int, n: float = 4.5) -> dict[str, Any]:
 class Sweep:
     """How the cells of a run are computed: where results are kept, on how many cores or which cluster."""
 
-    def __init__(self, name: str, jobs: int = 1, dask: str | None = None, progress: bool = True) -> None:
-        self.name, self.jobs, self.dask, self.progress = name, jobs, dask, progress
+    def __init__(
+        self,
+        name: str,
+        jobs: int = 1,
+        dask: str | None = None,
+        progress: bool = True,
+        of: str = "mnist",
+    ) -> None:
+        self.name, self.jobs, self.dask, self.progress, self.data = name, jobs, dask, progress, of
 
     def __call__(self, cells: list[dict[str, Any]], worker: Any = measure, label: str = "") -> list[Any]:
         return sweeps.run(
@@ -295,11 +402,12 @@ class Sweep:
 
     def record(self, settings: dict[str, Any], **parts: Any) -> dict[str, Any]:
         """The record of a run: its settings, where it was made, and its parts."""
-        sets = (data.load("mnist"), data.load("mnist", split="test"))
+        sets = (data.load(self.data), data.load(self.data, split="test"))
+        rates = {"learning_rate": RATE, "batch_size": BATCH} if self.data == "mnist" else {}
         return {
             "run": self.name,
             "schema": SCHEMA,
-            "settings": {**settings, "learning_rate": RATE, "batch_size": BATCH, "jobs": self.jobs},
+            "settings": {**settings, **rates, "jobs": self.jobs},
             "provenance": provenance(*sets),
             **parts,
         }

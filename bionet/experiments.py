@@ -12,7 +12,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import train_test_split
 from tqdm import tqdm
 
-from bionet import _stability_maps, data, dynamical, dynamics, paper, persistence, plasticity
+from bionet import _stability_maps, cifar, data, dynamical, dynamics, paper, persistence, plasticity
 from bionet._records import interval, provenance, record, write
 from bionet.features import unit_norm
 from bionet.ledger import results_folder
@@ -335,6 +335,8 @@ def compare(run: dict[str, Any]) -> list[tuple[str, str, str]]:
         return [("", "the talk", "here"), *compare_talk(run)]
     if run["run"] in ("dynamical", "repaired"):
         return [("", "the paper", "here"), *dynamical.compare(run)]
+    if run["run"].startswith("cifar10"):
+        return [("", "the paper", "here"), *cifar.compare(run)]
     if run["run"] == "stability":
         return [("", "the talk", "here"), *_stability_maps.compare(run)]
     return [("", "the paper", "here"), *paper.compare(run)]
@@ -346,7 +348,7 @@ def load_trained(name: str) -> PowerReadout:
     Parameters
     ----------
     name : str
-        ``"mnist"``.
+        ``"mnist"`` or ``"cifar10"``.
 
     Returns
     -------
@@ -383,4 +385,13 @@ RUNS: dict[str, tuple[Callable[..., dict[str, Any]], str]] = {
         "the talk's 484 units and 600 images, with a stable Delta = 0.4",
     ),
     "end_to_end": (paper.reproduce_end_to_end, "the baseline 784-2000-10 by back-propagation"),
+    "cifar10": (cifar.reproduce_cifar10, "the paper's network on CIFAR-10, after a search on validation"),
+    "cifar10_controls": (
+        cifar.reproduce_cifar10_controls,
+        "CIFAR-10: other rows, no anti-Hebbian part, other views of the images",
+    ),
+    "cifar10_end_to_end": (
+        cifar.reproduce_cifar10_end_to_end,
+        "CIFAR-10: the baseline 3072-2000-10 by back-propagation",
+    ),
 }
