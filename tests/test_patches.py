@@ -1,0 +1,342 @@
+"""Patches of images: cutting, preparing, convolving and pooling, each against a loop; the run on them."""
+
+from __future__ import annotations
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+from backends import MAKERS, host
+from sklearn.base import clone
+from sklearn.cluster import KMeans
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import check_estimator
+
+from bionet import _records, cells, cifar_patches, data, patches
+from bionet.backend import generators
+from bionet.patches import PatchFeatures, extract, normalize, pool, sample, whitening
+from bionet.readout import PowerReadout
+from bionet.units import RankedUnits
+
+SHAPE = (3, 9, 8)
+
+
+@pytest.fixture
+def X():  # noqa: N802 - the images
+    return np.random.default_rng(0).random((7, 3 * 9 * 8))
+
+
+@pytest.fixture
+def W():  # noqa: N802 - the rows
+    return np.random.default_rng(1).standard_normal((5, 3 * 4 * 4))
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_extract_is_a_loop_over_places(X, make, stride):
+    found = extract(make(X, np.float32), SHAPE, 4, stride)
+    pictures = X.astype(np.float32).reshape(-1, *SHAPE)
+    rows, columns = range(0, 9 - 3, stride), range(0, 8 - 3, stride)
+    assert found.shape == (7, len(rows), len(columns), 48)
+    found = host(found)
+    for down, r in enumerate(rows):
+        for across, c in enumerate(columns):
+            window = pictures[:, :, r : r + 4, c : c + 4].reshape(7, -1)
+            np.testing.assert_array_equal(found[:, down, across], window)
+
+
+def test_grey_images_have_one_plane():
+    picture = np.arange(12.0).reshape(1, 12)
+    np.testing.assert_array_equal(extract(picture, (3, 4), 2)[0, 1, 2], [6, 7, 10, 11])
+    np.testing.assert_array_equal(extract(picture, (3, 4), 2), extract(picture, (1, 3, 4), 2))
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_every_sampled_patch_is_a_patch_and_every_place_is_drawn(X, make):
+    found = sample(make(X, np.float32), SHAPE, 4, 4000, np.random.default_rng(2))
+    assert found.shape == (4000, 48)
+    possible = extract(X.astype(np.float32), SHAPE, 4).reshape(-1, 48)
+    assert {row.tobytes() for row in host(found)} == {row.tobytes() for row in possible}
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_a_normalised_patch_has_no_mean_and_unit_length(X, make):
+    found = normalize(make(X, np.float64), 0.0)
+    np.testing.assert_allclose(host(found).mean(axis=1), 0.0, atol=1e-15)
+    np.testing.assert_allclose(np.linalg.norm(host(found), axis=1), 1.0)
+    brighter = normalize(make(0.2 + 0.5 * X, np.float64), 0.0)
+    np.testing.assert_allclose(host(brighter), host(found), atol=1e-13)
+
+
+def test_patches_of_little_contrast_stay_short():
+    noise = np.random.default_rng(0).standard_normal((1, 48))
+    noise = (noise - noise.mean()) / noise.std()
+    for contrast, length in ((1.0, 0.5**0.5), (3.0, 0.1**0.5)):
+        assert np.linalg.norm(normalize(noise, contrast)) == pytest.approx(length)
+    np.testing.assert_array_equal(normalize(np.full((2, 3, 48), 0.5), 0.0), np.zeros((2, 3, 48)))
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_whitened_patches_have_the_identity_as_covariance(make):
+    rng = np.random.default_rng(0)
+    P = 3 + rng.standard_normal((2000, 6)) @ rng.standard_normal((6, 6))
+    mean, M = (host(a) for a in whitening(make(P, np.float64), 0.0))
+    white = (P - mean) @ M
+    np.testing.assert_allclose(np.cov(white.T), np.eye(6), atol=1e-9)
+    np.testing.assert_allclose(white.mean(axis=0), 0.0, atol=1e-12)
+    np.testing.assert_allclose(M, M.T, atol=1e-12)  # ZCA: no turn
+
+
+def test_regularised_whitening_shrinks_by_the_share_of_the_mean_eigenvalue(X):
+    P = normalize(extract(X, SHAPE, 3).reshape(-1, 27))
+    mean, M = whitening(P, 0.1)
+    before = np.sort(np.linalg.eigvalsh(np.cov(P.T)))
+    after = np.sort(np.linalg.eigvalsh(np.cov(((P - mean) @ M).T)))
+    np.testing.assert_allclose(after, before / (before + 0.1 * before.mean()), atol=1e-9)
+    with pytest.raises(ValueError, match="raise regularization"):
+        whitening(P, 0.0)  # without their mean, patches lie in a plane
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("pooling", ["sum", "mean", "max"])
+@pytest.mark.parametrize("grid", [1, 2, 3])
+def test_pool_is_a_loop_over_cells(make, pooling, grid):
+    h = np.random.default_rng(0).random((2, 6, 9, 4))
+    found = host(pool(make(h, np.float32), grid, pooling)).reshape(2, grid, grid, 4)
+    tall, wide = 6 // grid, 9 / grid
+    for r in range(grid):
+        for c in range(grid):
+            low, high = round(c * wide), round((c + 1) * wide)
+            cell = h[:, r * tall : (r + 1) * tall, low:high]
+            expected = getattr(np, pooling)(cell.reshape(2, -1, 4), axis=1)
+            np.testing.assert_allclose(found[:, r, c], expected, rtol=1e-6)
+
+
+def by_the_book(features, X):
+    """Patch after patch and unit after unit, in float64, pooled as sums over a 2 x 2 grid."""
+    W = np.asarray(features.components_, dtype=np.float64)
+    made = []
+    for picture in np.asarray(X, dtype=np.float64).reshape(-1, *SHAPE):
+        cells_ = np.zeros((2, 2, len(W)))
+        places_down = range(0, SHAPE[1] - features.size + 1, features.stride)
+        places_across = range(0, SHAPE[2] - features.size + 1, features.stride)
+        half_down, half_across = round(len(places_down) / 2), round(len(places_across) / 2)
+        for down, r in enumerate(places_down):
+            for across, c in enumerate(places_across):
+                v = picture[:, r : r + features.size, c : c + features.size].reshape(-1)
+                v = v - v.mean()
+                v = v / np.sqrt(v @ v + v.size * features.contrast**2)
+                if features.whiten is not None:
+                    v = (v - features.mean_) @ features.whitening_
+                if features.activation == "power":
+                    h = [max(w @ v, 0.0) ** features.n for w in W]
+                else:
+                    z = np.array([np.linalg.norm(w - v) for w in W])
+                    h = np.maximum(z.mean() - z, 0.0)
+                cells_[int(down >= half_down), int(across >= half_across)] += h
+        made.append(cells_.reshape(-1))
+    return np.array(made)
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("whiten", [None, 0.1])
+@pytest.mark.parametrize(
+    "settings",
+    [{"n": 1.0}, {"n": 4.5, "stride": 2}, {"activation": "triangle"}],
+    ids=["n1", "n4.5", "triangle"],
+)
+def test_features_are_a_loop_over_patches(X, W, make, whiten, settings):
+    features = PatchFeatures(W, shape=SHAPE, size=4, whiten=whiten, n_patches=300, random_state=0, **settings)
+    expected = by_the_book(clone(features).fit(X), X)
+    for dtype, rtol in ((np.float64, 1e-10), (np.float32, 2e-3)):
+        given = make(X, dtype)
+        found = clone(features).fit(given).transform(given)
+        assert type(found) is type(given)
+        assert found.dtype == given.dtype
+        np.testing.assert_allclose(host(found), expected, rtol=rtol, atol=rtol * np.abs(expected).max())
+        np.testing.assert_array_equal(host(given), X.astype(dtype))
+
+
+def test_an_image_moved_by_one_stride_moves_the_responses(W):
+    """With a cell a place, nothing is pooled and the map of responses can be seen."""
+    wide = np.random.default_rng(3).random((4, 3, 10, 10))
+    left, right = (wide[..., c : c + 8].reshape(4, -1) for c in (0, 2))  # moved by two pixels
+    features = PatchFeatures(W, shape=(3, 10, 8), size=4, stride=2, grid=3, n_patches=50)
+    for kind in ({"n": 2.0}, {"activation": "triangle"}):
+        features.set_params(**kind)
+        maps = [features.fit(left).transform(part).reshape(4, 3, 3, 5) for part in (left, right)]
+        # 4 places down in 3 cells, 3 across in 3
+        np.testing.assert_allclose(maps[0][:, :, 1:], maps[1][:, :, :-1], rtol=1e-12)
+
+
+def test_blocks_do_not_change_the_features(X, W, monkeypatch):
+    features = PatchFeatures(W, shape=SHAPE, size=4, n=2.0, whiten=0.1, n_patches=300, random_state=0).fit(X)
+    found = []
+    for largest in (1, 3 * 30 * 48, 1 << 30):  # one image, three, all
+        monkeypatch.setattr(patches, "_LARGEST", largest)
+        found.append(features.transform(X))
+    for other in found[1:]:
+        np.testing.assert_allclose(other, found[0], rtol=1e-12)
+
+
+def test_units_learn_from_the_patches_that_the_seed_draws(X):
+    inner = RankedUnits(6, k=2, n_epochs=2, random_state=1)
+    features = PatchFeatures(inner, shape=SHAPE, size=4, whiten=0.1, n_patches=300, random_state=0).fit(X)
+    (rng,) = generators(0, 1)
+    P = normalize(sample(X, SHAPE, 4, 300, rng))
+    mean, M = whitening(P, 0.1)
+    np.testing.assert_array_equal(features.components_, clone(inner).fit((P - mean) @ M).components_)
+    assert not hasattr(inner, "components_")
+    frozen = PatchFeatures(FrozenEstimator(features.units_), shape=SHAPE, size=4, n_patches=300).fit(X)
+    np.testing.assert_array_equal(frozen.components_, features.components_)
+    centres = PatchFeatures(KMeans(3, n_init=1, random_state=0), shape=SHAPE, size=4, n_patches=300).fit(X)
+    np.testing.assert_array_equal(centres.components_, centres.units_.cluster_centers_)
+
+
+class AnyImage(PatchFeatures):
+    """Images of one row of pixels and patches of one pixel, so that scikit-learn's data fit."""
+
+    def _shape_of(self, X):
+        return 1, 1, X.shape[1]
+
+
+def test_every_check_of_scikit_learn_passes():
+    inner = RankedUnits(4, k=2, n_epochs=1, random_state=0)
+    features = AnyImage(inner, size=1, grid=1, contrast=None, n_patches=50, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        results = check_estimator(features, on_fail=None)
+    failed = [
+        f"{r['check_name']}: {r['exception']}"
+        for r in results
+        if r["status"] != "passed" and r["check_name"] != "check_array_api_input"
+    ]
+    assert not failed, "\n".join(failed)
+    assert len(results) > 30
+
+
+def test_features_work_in_a_pipeline(X, W):
+    features = PatchFeatures(W, shape=SHAPE, size=4, n_patches=50, random_state=0)
+    with pytest.raises(NotFittedError):
+        features.transform(X)
+    readout = PowerReadout(None, n=1.0, rectify=False, unit_norm=False, loss="cross_entropy", n_epochs=1)
+    net = make_pipeline(features, readout).fit(X, np.arange(7) % 2)
+    assert net[:-1].get_feature_names_out().tolist() == [f"patchfeatures{i}" for i in range(20)]
+    assert net.n_features_in_ == X.shape[1]
+    assert net.predict(X).shape == (7,)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"shape": (3, 32, 32)}, r"images of shape \(3, 32, 32\) have 3072 features"),
+        ({"shape": 216}, "shape must be"),
+        ({"size": 9}, "a patch of side 9 does not fit"),
+        ({"stride": 0}, "stride must be an integer of at least 1, got 0"),
+        ({"grid": 6}, "do not fit 6 x 5 places"),
+        ({"n": 0.5}, "n must lie in"),
+        ({"pooling": "median"}, "pooling must be one of"),
+        ({"activation": "relu"}, "activation must be one of"),
+        ({"contrast": -1.0}, "contrast must lie in"),
+        ({"whiten": 0.0}, "raise regularization"),
+        ({"size": 3}, r"rows have shape \(5, 48\), but a patch has 27"),
+        ({"units": np.full((5, 48), np.nan)}, "units' rows must be finite"),
+    ],
+)
+def test_what_does_not_fit_is_refused(X, W, changes, match):
+    features = PatchFeatures(W, shape=SHAPE, size=4, n_patches=100).set_params(**changes)
+    with pytest.raises(ValueError, match=match):
+        features.fit(X)
+
+
+def test_units_that_are_no_rows_are_refused(X):
+    with pytest.raises(TypeError, match="an estimator or an array"):
+        PatchFeatures("gabor", shape=SHAPE, size=4, n_patches=9).fit(X)
+    with pytest.raises(ValueError, match="must have components_"):
+        PatchFeatures(StandardScaler(), shape=SHAPE, size=4, n_patches=9).fit(X)
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """CIFAR-10 is a stand-in, and the net has 8 units."""
+    standing_in = data._stand_in
+    monkeypatch.setattr(data, "load", lambda name, split="train", **kw: standing_in(name, split))
+    monkeypatch.setattr(cells, "CIFAR_SPLIT", 100)
+    for name, value in {
+        "UNITS": 8,
+        "PATCHES": 500,
+        "ROWS": {"learning_rate": 0.02, "batch_size": 100, "n_epochs": 2},
+        "RULES": ((2.0, 2, 0.0), (3.0, 7, 0.4)),
+        "SIZES": (4, 6),
+        "POWERS": (1.0, 4.0),
+        "STRIDE": 9,
+        "FINE_STRIDE": 7,
+        "TRIAL_IMAGES": 200,
+        "TRIAL_EPOCHS": 5,
+        "EPOCHS": (5, 6),
+        "FINE_KINDS": ("ranked", "kmeans"),
+    }.items():
+        monkeypatch.setattr(cifar_patches, name, value)
+    for module in (cells, cifar_patches, _records):
+        monkeypatch.setattr(module, "results_folder", lambda: tmp_path / "results")
+    monkeypatch.setenv("BIONET_RUNS", str(tmp_path / "runs"))
+    cells.images.cache_clear()
+    yield tmp_path
+    cells.images.cache_clear()
+
+
+def test_the_run_records_itself_and_goes_on_where_it_was(tiny, monkeypatch):
+    record = cifar_patches.reproduce_patches(seeds=2, progress=False)
+    _records.write("patches", record)
+    _records.validate(record)
+    assert _records.record("patches") == json.loads(json.dumps(record))
+    table = cifar_patches.compare(record)
+    assert len(table) == 2 + 2 * len(cifar_patches.KINDS)
+    assert all(len(row) == 3 for row in table)
+    with np.load(tiny / "results" / "patches-seed0.npz") as kept:
+        assert sorted(kept) == ["kmeans-plain", "kmeans-whitened", "ranked-plain", "ranked-whitened"]
+        size = record["selection"]["features"]["plain"]["ranked"]["chosen"]["size"]
+        assert kept["ranked-plain"].shape == (8, 3 * size * size)
+
+    def forbidden(*_args, **_kwargs):
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr(PatchFeatures, "fit", forbidden)
+    again = cifar_patches.reproduce_patches(seeds=2, progress=False)
+    assert {k: v for k, v in record.items() if k != "provenance"} == {
+        k: v for k, v in again.items() if k != "provenance"
+    }
+
+
+@pytest.mark.parametrize("kind", cifar_patches.KINDS)
+def test_a_cell_measures_what_its_pipeline_scores(tiny, kind):
+    """The shared features of a cell give the errors of the network as anyone would fit it."""
+    rule = {"p": 2.0, "k": 2, "delta": 0.1}
+    features = {"size": 4, "stride": 7, "grid": 2, "whiten": 0.1}
+    cell = {
+        "rows": {"kind": kind, "seed": 3, "n_hidden": 8, "rule": rule},
+        "features": features,
+        "activations": [{"n": 1.0}, {"n": 2.0}],
+        "epochs": [5],
+        "images": 150,
+        "train": "cifar-45k",
+        "evaluate": ["cifar-5k"],
+    }
+    scores = cifar_patches.measure(cell)["scores"]
+    X, y = (a[:150] for a in cells.images("cifar-45k"))
+    for n, score in zip((1.0, 2.0), scores, strict=True):
+        rows = cifar_patches.units(kind, 3, rule)
+        net = cifar_patches.network(
+            rows, {**features, "n": n, "random_state": 3}, {"n_epochs": 5, "random_state": 3}
+        ).fit(X, y)
+        for part, images in (("train", (X, y)), ("cifar-5k", cells.images("cifar-5k"))):
+            assert score[f"{part}_error"] == pytest.approx(100 - 100 * net.score(*images), abs=1e-3)
+
+
+def test_unknown_rows_are_refused():
+    with pytest.raises(ValueError, match="unknown kind of rows 'gabor'"):
+        cifar_patches.units("gabor", 0)
