@@ -289,7 +289,7 @@ def measure(cell: dict[str, Any]) -> dict[str, Any]:
     if W is not None and cell.get("reach"):
         facts["reach"] = _reach(W, X)
         W = W * np.float32(1.0 / facts["reach"])
-    scores = []
+    scores: list[dict[str, Any]] = []
     for position, settings in enumerate(cell["readouts"]):
         of_rate = {None: schedule, "cifar": cifar_schedule}[settings.get("schedule")]
         settings = {name: value for name, value in settings.items() if name != "schedule"}

@@ -34,7 +34,7 @@ READOUT = {"batch_size": 10, "n_epochs": 500, "schedule": "cifar"}  # the paper'
 EPOCHS, LONG_EPOCHS = 200, 1000
 POWERS = (1.0, 2.0, 4.5, 10.0)
 CONTROL_READOUT = {"batch_size": 10, "n_epochs": 50, "schedule": "cifar"}  # where kinds of rows are compared
-NETS = (  # of the end-to-end net: how it sees images, rate, epochs
+NETS: tuple[tuple[str | None, float, int], ...] = (  # of the end-to-end net: how it sees images, rate, epochs
     (None, 1e-3, 12),
     (None, 3e-4, 12),
     ("standardised", 3e-4, 12),

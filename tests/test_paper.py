@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from bionet import _records, cells, data, dynamical, experiments, paper
+from bionet import _records, cells, cifar, data, dynamical, experiments, paper
 from bionet.features import unit_norm
 from bionet.readout import PowerReadout
 from bionet.units import lebesgue_norms
@@ -21,6 +21,9 @@ RUNS = (
     "end_to_end",
     "dynamical",
     "repaired",
+    "cifar10",
+    "cifar10_controls",
+    "cifar10_end_to_end",
 )
 
 
@@ -28,11 +31,21 @@ RUNS = (
 def tiny(tmp_path, monkeypatch):
     """MNIST is the digits, the paper's net has 20 units, and every schedule is a few epochs."""
     load = data.load
+
+    def small_photographs(split):
+        found = data._stand_in("cifar10", split)
+        pixels = found.images.reshape(-1, 3, 8, 4, 8, 4).mean(axis=(3, 5)).reshape(-1, 192)
+        return data.make(pixels, found.labels, (3, 8, 8), "cifar10", split, "small", found.class_names)
+
     monkeypatch.setattr(
-        data, "load", lambda name, split="train", **kw: load("digits", split=split) if name == "mnist" else 0
+        data,
+        "load",
+        lambda name, split="train", **kw: (
+            load("digits", split=split) if name == "mnist" else small_photographs(split)
+        ),
     )
     monkeypatch.setattr(paper, "PAPER", {**paper.PAPER, "n_hidden": 20, "n_epochs": 3})
-    for name, value in {"SPLIT": 200, "READOUT_EPOCHS": 6, "SHORT_EPOCHS": 5}.items():
+    for name, value in {"SPLIT": 200, "READOUT_EPOCHS": 6, "SHORT_EPOCHS": 5, "CIFAR_SPLIT": 100}.items():
         monkeypatch.setattr(cells, name, value)
     for name, value in {
         "SELECTION_EPOCHS": 2,
@@ -65,12 +78,31 @@ def tiny(tmp_path, monkeypatch):
         "TALK_FINALISTS": 1,
     }.items():
         monkeypatch.setattr(dynamical, name, value)
+    readout = {"batch_size": 10, "n_epochs": 9, "schedule": "cifar"}
+    for name, value in {
+        "PAPER": {**cifar.PAPER, "n_hidden": 20},
+        "SEARCH_P": (2.0, 3.0),
+        "SEARCH_DELTA": (0.0, 0.1),
+        "FIRST": {"n_hidden": 10, "batch_size": 100, "n_epochs": 1},
+        "SECOND": {"n_hidden": 20, "batch_size": 100, "n_epochs": 1},
+        "FINALISTS": 2,
+        "TRIAL_READOUT": 5,
+        "READOUT": readout,
+        "CONTROL_READOUT": readout,
+        "EPOCHS": 1,
+        "LONG_EPOCHS": 2,
+        "NETS": ((None, 1e-3, 2), ("standardised", 1e-3, 2)),
+    }.items():
+        monkeypatch.setattr(cifar, name, value)
     monkeypatch.setattr(experiments, "results_folder", lambda: tmp_path / "results")
     monkeypatch.setattr(_records, "results_folder", lambda: tmp_path / "results")
     monkeypatch.setenv("BIONET_RUNS", str(tmp_path / "runs"))
-    cells.images.cache_clear()
+    caches = (cells.images, cells.seen, cells._statistics)
+    for cached in caches:
+        cached.cache_clear()
     yield tmp_path
-    cells.images.cache_clear()
+    for cached in caches:
+        cached.cache_clear()
 
 
 def test_every_run_records_itself(tiny):
@@ -230,3 +262,52 @@ def test_a_negative_spread_of_the_start_is_refused():
     assert initial_weights(0.1, 50, 40, np.random.default_rng(0)).std() == pytest.approx(0.1, rel=0.1)
     with pytest.raises(ValueError, match="init must"):
         initial_weights(-0.1, 2, 3, np.random.default_rng(0))
+
+
+def test_the_cifar_schedule_is_the_papers():
+    rates = [rate for _, rate in cells.cifar_schedule(500)]
+    assert [count for count, _ in cells.cifar_schedule(500)] == [100] + 8 * [50]
+    assert rates[0] == 4e-3
+    assert rates[-1] == 1e-5
+    assert rates == sorted(rates, reverse=True)
+    for n_epochs in (9, 20, 50, 61):
+        assert sum(count for count, _ in cells.cifar_schedule(n_epochs)) == n_epochs
+
+
+def test_the_search_covers_the_papers_range_once():
+    drawn = cifar.trials()
+    assert len(drawn) == 4 * (1 + 2 * 3)  # without anti-Hebbian learning k has no meaning
+    assert len({tuple(t.values()) for t in drawn}) == len(drawn)
+
+
+def test_views_of_the_images(tiny):
+    """Each does what it says on the images it was fitted on, and uses their statistics for others."""
+    part, other = "cifar-45k", "cifar-5k"
+    for view in cells.VIEWS:
+        V = cells.seen(part, view, part)
+        np.testing.assert_allclose(np.linalg.norm(V, axis=1), 1.0, rtol=1e-5)
+        assert V.dtype == np.float32
+    centred = cells._without_mean(cells.images(part)[0])
+    np.testing.assert_allclose(centred.mean(axis=1), 0.0, atol=1e-6)
+    mean, turn = cells._statistics(part, "whitened")
+    spectrum = np.linalg.eigvalsh(np.cov(((centred - mean) @ turn).T))
+    assert spectrum[0] > -1e-4
+    assert spectrum[-1] <= 1 + 1e-3
+    assert spectrum[-30:].mean() > 0.8  # the strong directions are levelled
+    mean, scale = cells._statistics(part, "standardised")
+    np.testing.assert_allclose(((centred - mean) * scale).std(axis=0), 1.0, atol=1e-3)
+    held = cells._unit((cells._without_mean(cells.images(other)[0]) - mean) * scale)
+    np.testing.assert_allclose(cells.seen(other, "standardised", part), held, atol=1e-6)
+    with pytest.raises(ValueError, match="unknown view 'red'"):
+        cells.seen(part, "red", part)
+
+
+def test_rows_that_reach_one_give_the_median_image_a_current_of_one(tiny):
+    seen_cells = []
+    for factor in (1.0, 7.0):
+        W = factor * cells.images("cifar-45k")[0][:20]
+        X = cells.seen("cifar-45k", "as they are", "cifar-45k")
+        reached = (X[:5000] @ (W / cells._reach(W, X)).T).max(axis=1)
+        assert np.median(reached) == pytest.approx(1.0, rel=1e-5)
+        seen_cells.append(reached)
+    np.testing.assert_allclose(*seen_cells, rtol=1e-5)
