@@ -55,14 +55,9 @@ class GradientClassifier(ClassifierMixin, BaseEstimator):
         rates = rates_of(self.learning_rate, self.n_epochs)
         inputs = self._prepare_all(X)
         size = validation.integer("batch_size", self.batch_size)
-        xp = namespace(X)
         for epoch in tqdm(range(len(rates)), desc="epochs", disable=not self.verbose):
             order = indices_like(order_rng.permutation(X.shape[0]), X)
-            total = xp.zeros_like(X[0, 0])
-            for block in blocks(X.shape[0], size):
-                chosen = order[block]
-                batch = xp.take(inputs, chosen, axis=0)
-                total = total + self._step(batch, xp.take(index, chosen, axis=0), rates[epoch])
+            total = self._pass(inputs, index, order, size, rates[epoch])
             self._record(float(total) / X.shape[0])
         return self
 
@@ -256,7 +251,17 @@ class GradientClassifier(ClassifierMixin, BaseEstimator):
         self.n_iter_ = 0
         return order_rng
 
-    def _step(self, inputs: Array, index: Array, rate: float) -> Array:
+    def _pass(self, inputs: Array, index: Array, order: Array, size: int, rate: float) -> Any:
+        """Steps over ``inputs[order]``, `size` images each; returns the summed loss, still on the device."""
+        xp = namespace(inputs)
+        total = xp.zeros_like(inputs[0, 0])
+        for block in blocks(order.shape[0], size):
+            chosen = order[block]
+            batch = xp.take(inputs, chosen, axis=0)
+            total = total + self._step(batch, xp.take(index, chosen, axis=0), rate)
+        return total
+
+    def _step(self, inputs: Array, index: Array, rate: float) -> Any:
         """One optimiser step; returns the summed loss, still on the device."""
         S, cache = self._forward(inputs)
         value, dS = self._loss(S, index)

@@ -71,24 +71,35 @@ class Adam:
         Decay rates of the running means of the gradient and of its square.
     epsilon : float
         Added to the root of the second.
+
+    Attributes
+    ----------
+    steps : int
+        Steps taken.
+    means, squares : list of array
+        Running means of the gradient and of its square, a pair for every parameter.
     """
 
     def __init__(self, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8) -> None:
         self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
-        self._steps = 0
-        self._means: list[Array] = []
-        self._squares: list[Array] = []
+        self.steps = 0
+        self.means: list[Array] = []
+        self.squares: list[Array] = []
+
+    def begin(self, parameters: list[Array]) -> None:
+        """Start the running means at zero, unless there are some from a step before."""
+        if not self.means:
+            xp = namespace(*parameters)
+            self.means = [xp.zeros_like(parameter) for parameter in parameters]
+            self.squares = [xp.zeros_like(parameter) for parameter in parameters]
 
     def step(self, parameters: list[Array], gradients: list[Array], rate: float) -> None:
         """Change `parameters` in place."""
-        if not self._means:
-            xp = namespace(*parameters)
-            self._means = [xp.zeros_like(parameter) for parameter in parameters]
-            self._squares = [xp.zeros_like(parameter) for parameter in parameters]
-        self._steps += 1
-        scale = rate / (1.0 - self.beta1**self._steps)
-        unbias = (1.0 - self.beta2**self._steps) ** 0.5
-        for arrays in zip(parameters, gradients, self._means, self._squares, strict=True):
+        self.begin(parameters)
+        self.steps += 1
+        scale = rate / (1.0 - self.beta1**self.steps)
+        unbias = (1.0 - self.beta2**self.steps) ** 0.5
+        for arrays in zip(parameters, gradients, self.means, self.squares, strict=True):
             if all(is_numpy(a) and a.flags.c_contiguous for a in arrays):
                 flat = [a.reshape(-1) for a in arrays]
                 for chunk in blocks(flat[0].size, _CHUNK):
