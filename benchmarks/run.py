@@ -298,6 +298,36 @@ def epochs() -> list[tuple[str, str, Work, Work, int]]:
     ]
 
 
+def readouts() -> list[tuple[str, str, Work, Work, int]]:
+    """An epoch of the linear layer at the size of CIFAR-10, NumPy against Numba."""
+    if "numba" not in engines():
+        return []
+    rng = np.random.default_rng(3)
+    features = rng.random((50_000, PAPER_HIDDEN), dtype=np.float32)
+    labels = np.arange(len(features)) % 10
+    order = rng.permutation(len(features))
+    net = PowerReadout(None, n=1.0, rectify=False, unit_norm=False, random_state=0)
+    net.partial_fit(features[:10], labels[:10])
+
+    def epoch(engine: str, size: int) -> Work:
+        def work() -> None:
+            net.engine = engine
+            net._pass(features, labels, order, size, 1e-4)
+
+        return work
+
+    return [
+        (
+            f"readout by NumPy, {len(features)} x {PAPER_HIDDEN}, {size} a step",
+            "rival: by Numba",
+            epoch("numpy", size),
+            epoch("numba", size),
+            3,
+        )
+        for size in (10, 100)
+    ]
+
+
 def dynamical_model(count: int = 20_000) -> list[dict[str, object]]:
     """Microseconds an image of eqs. 1 to 3, beside their currents alone and the talk's Euler scheme."""
     images = mnist().images
@@ -426,6 +456,7 @@ def main() -> None:
         for what, against, work, yardstick, repeats in [
             *rows(np.random.default_rng(0)),
             *epochs(),
+            *readouts(),
         ]:
             ours, theirs = compare(work, yardstick, repeats)
             ratio = ours / theirs

@@ -61,7 +61,7 @@ class PowerReadout(GradientClassifier):
     batch_size, n_epochs : int
     engine : {"auto", "numpy", "numba"}
         How the linear layer learns on NumPy arrays: ``numba`` needs the extra ``fast``, and is several
-        times quicker with small minibatches; ``auto`` takes it where it is installed and as quick. Both
+        times quicker with small minibatches; ``auto`` takes it where it is installed and quicker. Both
         agree up to rounding.
     random_state : None, int or NumPy random generator
         Start of the layer and orders of the images (`units` has its own).
@@ -129,7 +129,7 @@ class PowerReadout(GradientClassifier):
         n = require_number("n", self.n, 1.0)
         if not self.rectify and n != 1.0:
             raise ValueError(f"rectify=False needs n = 1, got n = {n:g}: a negative base has no power n")
-        self._compiles(1, X)  # before the units are fitted: an engine that is not there is refused
+        _readout_host.serves(self._engine(), 1, X)  # an engine that is not there is refused before all work
         self.units_, W = self._rows(X)
         if W is not None and W.shape[1] != X.shape[1]:
             raise ValueError(f"the units' rows have {W.shape[1]} features, but the images have {X.shape[1]}")
@@ -183,12 +183,15 @@ class PowerReadout(GradientClassifier):
     def _parameters(self) -> list[Array]:
         return [self.coef_, self.intercept_] if self.fit_intercept else [self.coef_]
 
-    def _compiles(self, size: int, *arrays: Array) -> bool:
-        engine = choice("engine", self.engine, ("auto", "numpy", "numba"))
-        return _readout_host.serves(engine, size, *arrays)
+    def _compiles(self, inputs: Array, size: int) -> bool:
+        products = size * self.coef_.shape[0] * self.coef_.shape[1]
+        return _readout_host.serves(self._engine(), products, inputs, self.coef_, self.intercept_)
+
+    def _engine(self) -> str:
+        return choice("engine", self.engine, ("auto", "numpy", "numba"))
 
     def _pass(self, inputs: Array, index: Array, order: Array, size: int, rate: float) -> Any:
-        if not self._compiles(size, inputs, self.coef_, self.intercept_):
+        if not self._compiles(inputs, size):
             return super()._pass(inputs, index, order, size, rate)
         self.n_iter_ += -(-order.shape[0] // size)
         return _readout_host.learn(
@@ -198,7 +201,7 @@ class PowerReadout(GradientClassifier):
 
     def _step(self, inputs: Array, index: Array, rate: float) -> Any:
         size = inputs.shape[0]
-        if not self._compiles(size, inputs, self.coef_, self.intercept_):
+        if not self._compiles(inputs, size):
             return super()._step(inputs, index, rate)
         return self._pass(inputs, index, np.arange(size), size, rate)
 
