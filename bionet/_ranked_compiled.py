@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -15,6 +17,17 @@ _OPTIONS: dict[str, Any] = {
     "error_model": "numpy",
     "cache": True,
 }
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run the kernels on the calling thread."""
+    threads = numba.get_num_threads()
+    numba.set_num_threads(1)
+    try:
+        yield
+    finally:
+        numba.set_num_threads(threads)
 
 
 def tiling(hidden: int) -> tuple[int, int]:

@@ -171,6 +171,13 @@ class HostRule:
         return batch, currents
 
     def _step_compiled(self, chosen: np.ndarray, rate: float) -> None:
+        if self._sparse:
+            self._step_kernels(chosen, rate)
+        else:  # the product has the threads: those of Numba would wait for work beside it, and slow it down
+            with compiled.one_thread():
+                self._step_kernels(chosen, rate)
+
+    def _step_kernels(self, chosen: np.ndarray, rate: float) -> None:
         currents_of, compete, change_rows, apply_tiled, apply_rows, _ = self._kernels
         B, real = len(chosen), self.W.dtype.type
         if self._sparse:

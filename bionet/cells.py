@@ -215,7 +215,9 @@ def rows_of(rows: dict[str, Any], part: str, view: str | None = None) -> tuple[n
         )
         W = model.fit(_unit(X)).cluster_centers_.astype(np.float32)
     elif kind == "pca":
-        components = PCA(random_state=0).fit(X).components_.astype(np.float32)
+        # all of MNIST's; with n_hidden the first half as many, each with both signs
+        some = rows["n_hidden"] // 2 if "n_hidden" in rows else None
+        components = PCA(some, random_state=0).fit(X).components_.astype(np.float32)
         W = np.concatenate([components, -components])
     else:
         raise ValueError(

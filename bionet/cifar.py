@@ -26,9 +26,9 @@ SEARCH_K = (2, 3)
 SEARCH_DELTA = (0.0, 0.1, 0.2, 0.3)
 BETAS = (0.1, 1.0, 10.0)
 FULL_BETAS = (0.1, 1.0, 10.0, 100.0)  # with the paper's long readout
-FIRST = {"n_hidden": 500, "batch_size": 100, "n_epochs": 30}  # rows that prune the search
-SECOND = {"n_hidden": 2000, "batch_size": 100, "n_epochs": 30}  # rows of those that are left
-FINALISTS = 4
+TRIAL = {"n_hidden": 500, "batch_size": 100, "n_epochs": 30}  # rows of the search
+SHORT = {"n_hidden": 2000, "batch_size": 100, "n_epochs": 30}  # rows by which beta is chosen
+CONTROL = {"n_hidden": 1000, "batch_size": 100, "n_epochs": 30}  # rows that are learned to compare views
 TRIAL_READOUT = 20  # epochs of a readout in minibatches of 100, where settings are chosen
 READOUT = {"batch_size": 10, "n_epochs": 500, "schedule": "cifar"}  # the paper's
 EPOCHS, LONG_EPOCHS = 200, 1000
@@ -74,63 +74,52 @@ def trials() -> list[dict[str, Any]]:
     ]
 
 
-def _tried(sweep: Sweep, settings: list[dict[str, Any]], scale: dict[str, Any], label: str) -> list[Any]:
+def search(sweep: Sweep) -> dict[str, Any]:
+    """Choose p, k and delta on 5000 held-out images, by short runs.
+
+    Runs are short in units and images, not in steps: minibatches of 100, not 1000, make ten times the steps a
+    pass, and the largest change of a step is the rate, whatever the minibatch.
+    """
     readouts = [power_readout(M, beta, TRIAL_READOUT, 0, N) for beta in BETAS]
-    found = sweep([_cell(rows(0, s, **scale), readouts, True) for s in settings], label=label)
+    settings = trials()
+    found = sweep([_cell(rows(0, s, **TRIAL), readouts, True) for s in settings], label="search")
+    names = ("diverged", "norms", "norms_within_5_percent", "never_won", "seconds")
     table = []
     for s, result in zip(settings, found, strict=True):
-        scores = result["readouts"]
-        errors = {str(beta): score.get("cifar-5k_error") for beta, score in zip(BETAS, scores, strict=False)}
-        known = {beta: error for beta, error in errors.items() if error is not None}
-        best = min(known, key=lambda beta: (known[beta], float(beta))) if known else None
+        errors = {
+            str(beta): score.get("cifar-5k_error")
+            for beta, score in zip(BETAS, result["readouts"], strict=False)
+        }
+        known = [error for error in errors.values() if error is not None]
         table.append(
             {
                 **s,
-                "beta": float(best) if best else None,
-                "validation_error": known[best] if best else None,
+                "validation_error": min(known) if known else None,
                 "by_beta": errors,
-                "rows": {
-                    name: result["rows"].get(name)
-                    for name in ("diverged", "norms", "norms_within_5_percent", "never_won", "seconds")
-                },
+                "rows": {name: result["rows"].get(name) for name in names},
             }
         )
-    return table
-
-
-def _best(table: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
-    known = [row for row in table if row["validation_error"] is not None]
-    return sorted(known, key=lambda row: (row["validation_error"], row["p"], row["k"], row["delta"]))[:count]
-
-
-def search(sweep: Sweep) -> dict[str, Any]:
-    """Choose p, k, delta and beta on 5000 held-out images, in two rounds of short runs.
-
-    Runs are short in images, not in steps: minibatches of 100, not 1000, make ten times the steps a pass,
-    and the largest change of a step is the rate, whatever the minibatch. The first round has 500 units.
-    """
-    first = _tried(sweep, trials(), FIRST, "search")
-    names = ("p", "k", "delta")
-    left = [{name: row[name] for name in names} for row in _best(first, FINALISTS)]
-    second = _tried(sweep, left, SECOND, "finalists")
-    (chosen,) = _best(second, 1)
+    best = min(
+        (row for row in table if row["validation_error"] is not None),
+        key=lambda row: (row["validation_error"], row["p"], row["k"], row["delta"]),
+    )
     return {
-        "first": {**FIRST, "table": first},
-        "second": {**SECOND, "table": second},
+        **TRIAL,
         "readout_epochs": TRIAL_READOUT,
-        "chosen": {name: chosen[name] for name in (*names, "beta", "validation_error")},
+        "table": table,
+        "chosen": {name: best[name] for name in ("p", "k", "delta", "validation_error")},
     }
 
 
-def _choose_beta(sweep: Sweep, chosen: dict[str, Any], epochs: int) -> dict[str, Any]:
-    """Choose beta for the rows of the full run, trained on 45 000 images, with the paper's readout."""
+def _choose_beta(sweep: Sweep, chosen: dict[str, Any]) -> dict[str, Any]:
+    """Choose beta on the held-out images, with the paper's readout on short rows (``SHORT``)."""
     readouts = [{**power_readout(M, beta, 0, 0, N), **READOUT} for beta in FULL_BETAS]
     readouts += [{**entropy_readout(0, 0, N), **READOUT}]
-    (found,) = sweep([_cell(rows(0, chosen, n_epochs=epochs), readouts, True)], label="beta")
+    (found,) = sweep([_cell(rows(0, chosen, **SHORT), readouts, True)], label="beta")
     errors = [score.get("cifar-5k_error") for score in found["readouts"]]
     table = [{"beta": b, "validation_error": e} for b, e in zip(FULL_BETAS, errors[:-1], strict=True)]
     best = min((row for row in table if row["validation_error"] is not None), key=_error)
-    return {"epochs": epochs, "table": table, "cross_entropy": errors[-1], "chosen": best["beta"]}
+    return {**SHORT, "table": table, "cross_entropy": errors[-1], "chosen": best["beta"]}
 
 
 def _error(row: dict[str, Any]) -> float:
@@ -168,7 +157,7 @@ def reproduce_cifar10(
     sweep = Sweep("cifar10", jobs, dask, progress, of="cifar10")
     searched = search(sweep)
     chosen = searched["chosen"]
-    beta = _choose_beta(sweep, chosen, epochs)
+    beta = _choose_beta(sweep, chosen)
 
     def full(count: int, passes: int) -> list[dict[str, Any]]:
         return [
@@ -215,31 +204,37 @@ def reproduce_cifar10_controls(
     """Other rows with the same readout, no anti-Hebbian part, and other views of the images.
 
     Every kind of rows is read out as the paper does (n = 10), and with cross-entropy at the power n that is
-    best for it on 5000 held-out images. The ranked rows are those of `reproduce_cifar10` at 200 passes; where
-    images are seen otherwise, and without the anti-Hebbian part, they are short ones (``SECOND``).
+    best for it on 5000 held-out images. The ranked rows are those of `reproduce_cifar10` at 200 passes. Where
+    images are seen otherwise, and without the anti-Hebbian part, there are fewer (``CONTROL``).
     """
     sweep = Sweep("cifar10_controls", jobs, dask, progress, of="cifar10")
     found = record("cifar10")
     chosen, beta = found["search"]["chosen"], found["beta"]["chosen"]
-    passes = found["beta"]["epochs"]
-    count = PAPER["n_hidden"]
+    count, few = PAPER["n_hidden"], CONTROL["n_hidden"]
     kinds: dict[str, tuple[Any, str]] = {
-        "ranked": (lambda s: rows(s, chosen, n_epochs=passes), VIEW),
-        "ranked, short": (lambda s: rows(s, chosen, **SECOND), VIEW),
-        "delta = 0, short": (lambda s: rows(s, {**chosen, "k": 2, "delta": 0.0}, **SECOND), VIEW),
+        "ranked": (lambda s: rows(s, chosen, n_epochs=EPOCHS), VIEW),
         "random": (lambda s: {"kind": "random", "n_hidden": count, "seed": s}, VIEW),
         "images": (lambda s: {"kind": "images", "n_hidden": count, "seed": s}, VIEW),
         "kmeans": (lambda s: {"kind": "kmeans", "n_hidden": count, "seed": s}, VIEW),
-        "pca": (lambda s: {"kind": "pca", "seed": s}, VIEW),
+        "pca": (lambda s: {"kind": "pca", "n_hidden": count, "seed": s}, VIEW),
         "pixels": (lambda s: None, VIEW),
+        "delta = 0, fewer": (lambda s: rows(s, {**chosen, "k": 2, "delta": 0.0}, **CONTROL), VIEW),
     }
-    for view in VIEWS[1:]:
-        kinds[f"ranked, short, {view}"] = (lambda s: rows(s, chosen, **SECOND), view)
-        kinds[f"random, {view}"] = (kinds["random"][0], view)
-        kinds[f"pixels, {view}"] = (kinds["pixels"][0], view)
+    for view in VIEWS:
+        end = "" if view == VIEW else f", {view}"
+        kinds[f"ranked, fewer{end}"] = (lambda s: rows(s, chosen, **CONTROL), view)
+        kinds[f"random, fewer{end}"] = (lambda s: {"kind": "random", "n_hidden": few, "seed": s}, view)
+        if view != VIEW:
+            kinds[f"pixels{end}"] = (lambda s: None, view)
+    trial = {
+        **{name: make for name, (make, _) in kinds.items()},
+        "ranked": lambda s: rows(s, chosen, **SHORT),
+    }
     tried = [
-        _cell(make(0), [{**entropy_readout(0, 0, n), **CONTROL_READOUT} for n in POWERS], True, view=view)
-        for make, view in kinds.values()
+        _cell(
+            trial[name](0), [{**entropy_readout(0, 0, n), **CONTROL_READOUT} for n in POWERS], True, view=view
+        )
+        for name, (_, view) in kinds.items()
     ]
     own: dict[str, Any] = {}
     for name, cell in zip(kinds, sweep(tried, label="powers"), strict=True):
@@ -277,7 +272,7 @@ def reproduce_cifar10_controls(
             "never_won": [run["rows"].get("never_won") for run in measured],
         }
     return sweep.record(
-        {"seeds": seeds, "readout": CONTROL_READOUT, "m": M, "beta": beta, "n": N, "short": SECOND},
+        {"seeds": seeds, "readout": CONTROL_READOUT, "m": M, "beta": beta, "n": N, "fewer": CONTROL},
         table=table,
     )
 
