@@ -12,7 +12,18 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import train_test_split
 from tqdm import tqdm
 
-from bionet import _stability_maps, cifar, data, dynamical, dynamics, paper, persistence, plasticity
+from bionet import (
+    _stability_maps,
+    cifar,
+    cifar_colour,
+    cifar_patches,
+    data,
+    dynamical,
+    dynamics,
+    paper,
+    persistence,
+    plasticity,
+)
 from bionet._records import interval, provenance, record, write
 from bionet.features import unit_norm
 from bionet.ledger import results_folder
@@ -335,6 +346,10 @@ def compare(run: dict[str, Any]) -> list[tuple[str, str, str]]:
         return [("", "the talk", "here"), *compare_talk(run)]
     if run["run"] in ("dynamical", "repaired"):
         return [("", "the paper", "here"), *dynamical.compare(run)]
+    if run["run"] == "cifar10_colour":
+        return [("", "the paper", "here"), *cifar_colour.compare(run)]
+    if run["run"] == "patches":
+        return [("", "the paper", "here"), *cifar_patches.compare(run)]
     if run["run"].startswith("cifar10"):
         return [("", "the paper", "here"), *cifar.compare(run)]
     if run["run"] == "stability":
@@ -393,5 +408,13 @@ RUNS: dict[str, tuple[Callable[..., dict[str, Any]], str]] = {
     "cifar10_end_to_end": (
         cifar.reproduce_cifar10_end_to_end,
         "CIFAR-10: the baseline 3072-2000-10 by back-propagation",
+    ),
+    "cifar10_colour": (
+        cifar_colour.reproduce_cifar10_colour,
+        "CIFAR-10: how continuous in colour and space the rows of these runs are",
+    ),
+    "patches": (
+        cifar_patches.reproduce_patches,
+        "CIFAR-10: the same rule on patches, convolved, and controls",
     ),
 }

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from bionet import _records, cells, cifar, data, dynamical, experiments, paper
+from bionet import _records, cells, cifar, cifar_colour, data, dynamical, experiments, paper
 from bionet.features import unit_norm
 from bionet.readout import PowerReadout
 from bionet.units import lebesgue_norms
@@ -24,6 +24,7 @@ RUNS = (
     "cifar10",
     "cifar10_controls",
     "cifar10_end_to_end",
+    "cifar10_colour",
 )
 
 
@@ -63,6 +64,7 @@ def tiny(tmp_path, monkeypatch):
     }.items():
         monkeypatch.setattr(paper, name, value)
     monkeypatch.setattr(cells, "results_folder", lambda: tmp_path / "results")
+    monkeypatch.setattr(cifar_colour, "SHAPE", (3, 8, 8))
     for name, value in {
         "SIZES": (10, 20),
         "TRIALS": 4,
@@ -81,13 +83,15 @@ def tiny(tmp_path, monkeypatch):
     readout = {"batch_size": 10, "n_epochs": 9, "schedule": "cifar"}
     for name, value in {
         "PAPER": {**cifar.PAPER, "n_hidden": 20},
-        "SEARCH_P": (2.0, 3.0),
+        "SEARCH_P": (2.0, 3.0, 4.0),
         "SEARCH_DELTA": (0.0, 0.1),
+        "FIRST_DELTA": (0.0,),
         "TRIAL": {"n_hidden": 10, "batch_size": 100, "n_epochs": 1},
         "SHORT": {"n_hidden": 20, "batch_size": 100, "n_epochs": 1},
         "CONTROL": {"n_hidden": 10, "batch_size": 100, "n_epochs": 1},
         "TRIAL_READOUT": 5,
         "READOUT": readout,
+        "BETA_READOUT": readout,
         "CONTROL_READOUT": readout,
         "EPOCHS": 1,
         "LONG_EPOCHS": 2,
@@ -275,9 +279,12 @@ def test_the_cifar_schedule_is_the_papers():
 
 
 def test_the_search_covers_the_papers_range_once():
-    drawn = cifar.trials()
-    assert len(drawn) == 4 * (1 + 2 * 3)  # without anti-Hebbian learning k has no meaning
-    assert len({tuple(t.values()) for t in drawn}) == len(drawn)
+    first, second = cifar.first_trials(), cifar.second_trials([2.0, 3.0])
+    assert {t["p"] for t in first} == {2.0, 3.0, 4.0, 5.0}
+    assert len(second) == 2 * (1 + 2 * 3)  # without anti-Hebbian learning k has no meaning
+    for drawn in (first, second):
+        assert len({tuple(t.values()) for t in drawn}) == len(drawn)
+    assert all(t in second for t in first if t["p"] < 4)
 
 
 def test_views_of_the_images(tiny):
