@@ -295,12 +295,13 @@ def test_the_run_records_itself_and_goes_on_where_it_was(tiny, monkeypatch):
     _records.validate(record)
     assert _records.record("patches") == json.loads(json.dumps(record))
     table = cifar_patches.compare(record)
-    assert len(table) == 2 + 2 * len(cifar_patches.KINDS)
+    assert len(table) == len(cifar_patches.FINE_KINDS) + len(cifar_patches.KINDS)
     assert all(len(row) == 3 for row in table)
     with np.load(tiny / "results" / "patches-seed0.npz") as kept:
-        assert sorted(kept) == ["kmeans-plain", "kmeans-whitened", "ranked-plain", "ranked-whitened"]
-        size = record["selection"]["features"]["plain"]["ranked"]["chosen"]["size"]
-        assert kept["ranked-plain"].shape == (8, 3 * size * size)
+        assert sorted(kept) == ["kmeans", "ranked"]
+        view = record["settings"]["view"]
+        size = record["selection"]["features"][view]["ranked"]["chosen"]["size"]
+        assert kept["ranked"].shape == (8, 3 * size * size)
 
     def forbidden(*_args, **_kwargs):
         raise AssertionError("computed again")
@@ -335,6 +336,23 @@ def test_a_cell_measures_what_its_pipeline_scores(tiny, kind):
         ).fit(X, y)
         for part, images in (("train", (X, y)), ("cifar-5k", cells.images("cifar-5k"))):
             assert score[f"{part}_error"] == pytest.approx(100 - 100 * net.score(*images), abs=1e-3)
+
+
+def test_a_rule_that_diverges_is_noted_and_never_chosen(tiny, monkeypatch):
+    monkeypatch.setattr(cifar_patches, "ROWS", {"learning_rate": 1e9, "n_epochs": 1})
+    sweep = cells.Sweep("patches", progress=False)
+    with pytest.raises(ValueError, match="min"):
+        cifar_patches.choose_rule(sweep)
+    monkeypatch.setattr(cifar_patches, "ROWS", {"learning_rate": 0.02, "n_epochs": 1})
+    broken = {"rows": {"diverged": "unit 1"}, "scores": []}
+
+    def half(mine, worker, label):
+        return [broken if cell["rows"]["rule"]["delta"] == 0 else worker(cell) for cell in mine]
+
+    for found in cifar_patches.choose_rule(half).values():
+        assert found["table"][0]["validation_error"] is None
+        assert found["table"][0]["diverged"] == "unit 1"
+        assert found["chosen"] == {"p": 3.0, "k": 7, "delta": 0.4}
 
 
 def test_unknown_rows_are_refused():
