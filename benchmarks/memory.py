@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Peak memory of the paper's MNIST run, stage by stage.
+"""Peak memory of the paper's run on MNIST, or on CIFAR-10, stage by stage.
 
 Epochs after the first need no more memory, so two of each stage show the peak of the whole run.
 
     python benchmarks/memory.py
+    python benchmarks/memory.py cifar10
 """
 
 import resource
@@ -11,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bionet import cells
+from bionet import cells, cifar
 from bionet.readout import PowerReadout
 from bionet.units import RankedUnits
 
@@ -23,22 +24,25 @@ def peak() -> str:
 
 
 def main() -> None:
-    X, y = cells.images("60k")
+    colour = sys.argv[1:] == ["cifar10"]
+    part = "cifar-50k" if colour else "60k"
+    X, y = cells.seen(part, cifar.VIEW if colour else None, part), cells.images(part)[1]
+    rule = {"p": 2.0, "k": 3, "delta": 0.3} if colour else {"p": 3.0, "k": 7, "delta": 0.4}
+    rate, size = (0.02, 1000) if colour else (cells.RATE, cells.BATCH)
+    n, minibatch = (cifar.N, 10) if colour else (4.5, cells.BATCH)
     print(f"images in memory   {peak()}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         units = RankedUnits(
             2000,
-            p=3.0,
-            k=7,
-            delta=0.4,
+            **rule,
             n_epochs=2,
-            learning_rate=cells.RATE,
-            batch_size=cells.BATCH,
+            learning_rate=rate,
+            batch_size=size,
             random_state=0,
             checkpoint=Path(folder) / "rows.npz",
         ).fit(X)
     print(f"rows learned       {peak()}", flush=True)
-    PowerReadout(units.components_, n=4.5, n_epochs=2, batch_size=cells.BATCH, random_state=0).fit(X, y)
+    PowerReadout(units.components_, n=n, n_epochs=2, batch_size=minibatch, random_state=0).fit(X, y)
     print(f"readout trained    {peak()}")
 
 

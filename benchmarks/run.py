@@ -8,6 +8,7 @@ rivals are what the talk did (Euler steps). Only ratios compare between machines
     python benchmarks/run.py            one thread
     python benchmarks/run.py --threads 2
     python benchmarks/run.py --dynamics     equations 1 to 3 alone; they have a record of their own
+    python benchmarks/run.py --cifar        one minibatch of CIFAR-10's size; it has a record of its own
 
 The floor of the fast rule is its own forward product, in the faster of its two orientations. The first table
 gives that product with every kernel that OpenBLAS has for this processor, each in a process of its own, and
@@ -41,6 +42,7 @@ sys.path.insert(0, str(ROOT / "book" / "tools"))
 from run_notebooks import processor  # noqa: E402
 
 TARGET = ROOT / "results" / "benchmarks.json"
+CIFAR_TARGET = ROOT / "results" / "cifar10_speed.json"
 DYNAMICS_TARGET = ROOT / "results" / "dynamics_speed.json"
 HIDDEN, FEATURES = 484, 784  # the talk's network
 PAPER_HIDDEN, BATCH = 2000, 100  # the paper's
@@ -208,6 +210,43 @@ def fast_rule(repeats: int) -> list[dict[str, object]]:
                 {"engine": engine, "p": p, "k": k, "seconds": ours, "floor": theirs, "ratio": ours / theirs}
             )
     return found
+
+
+def cifar_step(repeats: int) -> list[dict[str, object]]:
+    """Seconds of a minibatch of 1000 dense images at 2000 x 3072, beside its own forward product."""
+    rng = np.random.default_rng(0)
+    images = rng.random((5000, 3072), dtype=np.float32)
+    images /= np.linalg.norm(images, axis=1, keepdims=True)
+    found = []
+    for engine in engines():
+        for p in (2.0, 3.0):
+            W = rng.standard_normal((PAPER_HIDDEN, 3072)).astype(np.float32)
+            rule = HostRule(W, images, 1000, p, 2, 0.2, engine)
+
+            def step(rule: HostRule = rule) -> None:
+                rule.step(rng.permutation(5000)[:1000], 0.01)
+
+            def forward(rule: HostRule = rule) -> None:
+                np.matmul(rule._batch, rule._P.T, out=rule.currents)
+
+            step()
+            ours, theirs = compare_stretches(step, forward, repeats)
+            found.append({"engine": engine, "p": p, "seconds": ours, "floor": theirs, "ratio": ours / theirs})
+    return found
+
+
+def time_cifar(where: dict[str, object], repeats: int) -> None:
+    """Print the table of CIFAR-10's minibatch and write its own record, with its machine."""
+    print(f"\none minibatch of 1000, {PAPER_HIDDEN} x 3072, float32, beside its forward product")
+    print(f"{'engine':<8} {'p':<4} {'ms':>8} {'floor, ms':>10} {'ratio':>7}")
+    table = cifar_step(repeats)
+    for row in table:
+        print(
+            f"{row['engine']:<8} {row['p']:<4g} {1e3 * row['seconds']:>8.2f} {1e3 * row['floor']:>10.2f}"
+            f" {row['ratio']:>7.3g}"
+        )
+    written = json.dumps({"machine": where, "rows": table}, indent=2)
+    CIFAR_TARGET.write_text(written + "\n", encoding="utf-8")
 
 
 def kernels(threads: int) -> list[dict[str, object]]:
@@ -424,6 +463,7 @@ def main() -> None:
         "--fast-rule", action="store_true", help="only that, as JSON, with this process's BLAS"
     )
     parser.add_argument("--dynamics", action="store_true", help="only equations 1 to 3")
+    parser.add_argument("--cifar", action="store_true", help="only a minibatch of CIFAR-10's size")
     options = parser.parse_args()
     threads = options.threads
     if _ranked_host.compiled is not None:
@@ -438,6 +478,9 @@ def main() -> None:
         print(", ".join(f"{key} {value}" for key, value in where.items()))
         if options.dynamics:
             time_the_dynamics(where)
+            return
+        if options.cifar:
+            time_cifar(where, options.repeats)
             return
         by_kernel = kernels(threads)
         print(f"\none minibatch of {BATCH}, {PAPER_HIDDEN} x {FEATURES}, float32, beside its forward product")
@@ -467,6 +510,7 @@ def main() -> None:
             table.append(
                 {"what": what, "against": against, "seconds": ours, "against_seconds": theirs, "ratio": ratio}
             )
+        time_cifar(where, options.repeats)
         time_the_dynamics(where)
     device = gpu()
     print(f"\nGPU: {device if device else 'none that CuPy can use here; its rows were not measured'}")
