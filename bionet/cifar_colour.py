@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bionet import cells, cifar, colour, persistence
+from bionet import cells, cifar, colour, maps, persistence
 from bionet._records import record
 from bionet.cells import Sweep
 
@@ -49,6 +49,10 @@ def measure_colour(cell: dict[str, Any]) -> dict[str, Any]:
         result[f"{name}_correlation"] = {
             str(d): _spread(correlation[:, axis, i]) for i, d in enumerate(reach)
         }
+    if cell["rows"]["kind"] != "photographs":
+        X = cells.images(cell["train"])[0]
+        cosine = maps.nearest_image(W.astype(np.float32), X - X.mean(axis=1, keepdims=True))[0]
+        result["nearest_image_cosine"] = _spread(np.abs(cosine))
     shares = colour.shares(W, shape)
     for axis, name in enumerate(("grey", "red_green", "yellow_blue")):
         result[f"share_{name}"] = _spread(shares[:, axis])
