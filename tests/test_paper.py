@@ -87,7 +87,6 @@ def tiny(tmp_path, monkeypatch):
         "SEARCH_DELTA": (0.0, 0.1),
         "FIRST_DELTA": (0.0,),
         "TRIAL": {"n_hidden": 10, "batch_size": 100, "n_epochs": 1},
-        "SHORT": {"n_hidden": 20, "batch_size": 100, "n_epochs": 1},
         "CONTROL": {"n_hidden": 10, "batch_size": 100, "n_epochs": 1},
         "TRIAL_READOUT": 5,
         "READOUT": readout,
