@@ -1,36 +1,66 @@
-"""Adversarial examples: fast gradient sign and projected gradient descent.
+"""Adversarial examples: what an attacker who knows everything can do to a classifier.
 
 An attack is a step, a projection and a criterion, kept apart. Images are rows with pixels in
-[0, 1]; `eps` is the radius of the ball in pixels (L_inf) or in the L2 norm of an image.
+[0, 1]; `eps` is the radius of the ball in pixels (L_inf) or in the L2 norm of an image. The
+normalisation of an image is part of the attacked model. The criteria look at the logits, before any
+tanh: ``cross_entropy``, ``margin`` and ``dlr``. The criterion ``trained`` is the model's own loss; a
+saturated one has no gradient to follow, and its plateau is no robustness.
 
-Sources: Goodfellow et al. (2015) for :func:`fgsm`; Madry et al. (2018) for :func:`pgd`.
+Sources: Goodfellow et al. (2015) for :func:`fgsm`; Madry et al. (2018) for :func:`pgd`; Croce & Hein
+(2020) for the DLR criterion, Rony et al. (2019) for :func:`minimal_l2`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from bionet import losses, validation
+from bionet._ball import NORMS, Ball, direction, draw
+from bionet._minimal import median_interval, minimal_l2
 from bionet.backend import (
     Array,
-    asarray_like,
+    blocks,
     floating,
     generators,
+    indices_like,
     namespace,
     require_number,
     to_host,
 )
 from bionet.validation import choice, integer
 
-NORMS = ("linf", "l2")
+__all__ = [
+    "NORMS",
+    "PGD",
+    "Search",
+    "accuracy",
+    "fgsm",
+    "median_interval",
+    "minimal_l2",
+    "noise",
+    "pgd",
+    "project",
+    "robust_accuracy",
+    "survivors",
+    "survivors_within",
+    "transfer",
+    "worst_case",
+]
+
+_CRITERIA = (*losses.ATTACKS, "trained")
+_BLOCK = 500  # images attacked together: their hidden layer stays near the processor
 
 
 def project(X_adv: Array, X: Array, eps: float, norm: str = "linf") -> Array:
     """Move `X_adv` into the ball of radius `eps` around `X`, then clip it to [0, 1].
 
-    Clipping to a box that holds `X` never lengthens the perturbation, so the result is in both.
+    Clipping to a box that holds `X` never lengthens the perturbation, so the result is in both, also
+    after rounding: float64 measures no change above `eps`.
 
     Parameters
     ----------
@@ -48,22 +78,48 @@ def project(X_adv: Array, X: Array, eps: float, norm: str = "linf") -> Array:
     ValueError
         For images of different shapes, or `eps` or `norm` out of range.
     """
-    xp, X_adv, X = floating(X_adv, X)
+    _, X_adv, X = floating(X_adv, X)
     eps = require_number("eps", eps, 0.0)
     choice("norm", norm, NORMS)
     if X_adv.shape != X.shape or X.ndim != 2:
         raise ValueError(f"expected two arrays of shape (samples, features), got {X_adv.shape} and {X.shape}")
-    change = X_adv - X
-    if norm == "linf":
-        change = xp.clip(change, -eps, eps)
-    else:
-        size = _length(xp, change)
-        change = change * xp.where(size > eps, eps / xp.where(size > 0, size, 1.0 + size), 1.0 + 0.0 * size)
-    return xp.clip(X + change, 0.0, 1.0)
+    return Ball(X, eps, norm).project(X_adv)
 
 
-def fgsm(model: Any, X: Any, y: Any, eps: float, loss: str = "cross_entropy") -> Array:
-    """Fast gradient sign method: one L_inf step of length `eps` up the loss.
+def noise(X: Any, eps: float, norm: str = "linf", where: str = "edge", random_state: Any = None) -> Array:
+    """Images after a random change of the size that an attack may use: the scale to judge it by.
+
+    Parameters
+    ----------
+    X : array, shape (samples, features)
+        Images with pixels in [0, 1].
+    eps : float
+        Radius.
+    norm : {"linf", "l2"}
+    where : {"edge", "ball"}
+        On the edge of the ball (L_inf: every pixel moves by `eps`; L2: changes of length `eps`), or
+        uniform inside. What leaves [0, 1] is clipped, so that the change may end smaller.
+    random_state : None, int or NumPy random generator
+
+    Returns
+    -------
+    array, shape (samples, features)
+
+    Raises
+    ------
+    ValueError
+        For pixels outside [0, 1] or parameters out of range.
+    """
+    _, X = _images(X)
+    eps = require_number("eps", eps, 0.0)
+    choice("norm", norm, NORMS)
+    choice("where", where, ("edge", "ball"))
+    (rng,) = generators(random_state, 1)
+    return Ball(X, eps, norm).project(X + draw(X, eps, norm, where, rng))
+
+
+def fgsm(model: Any, X: Any, y: Any, eps: float, loss: str = "cross_entropy", *, norm: str = "linf") -> Array:
+    """Fast gradient method: one step of length `eps` up the loss, in L_inf along its signs.
 
     Parameters
     ----------
@@ -73,8 +129,9 @@ def fgsm(model: Any, X: Any, y: Any, eps: float, loss: str = "cross_entropy") ->
     y : array, shape (samples,)
         True labels.
     eps : float
-        Radius in pixels.
+        Radius.
     loss : {"cross_entropy", "margin", "dlr", "trained"}
+    norm : {"linf", "l2"}
 
     Returns
     -------
@@ -83,12 +140,197 @@ def fgsm(model: Any, X: Any, y: Any, eps: float, loss: str = "cross_entropy") ->
     Raises
     ------
     ValueError
-        For pixels outside [0, 1], labels that do not fit, or parameters out of range.
+        For pixels outside [0, 1], labels that do not fit, parameters out of range, or ``"dlr"`` with
+        fewer than three classes.
     """
-    xp, X = _images(X)
+    _, X = _images(X)
     eps = require_number("eps", eps, 0.0)
+    choice("norm", norm, NORMS)
     gradient = model.loss_gradient(X, y, loss)[1]
-    return project(X + eps * xp.sign(gradient), X, eps, "linf")
+    return Ball(X, eps, norm).project(X + eps * direction(gradient, norm))
+
+
+@dataclass(frozen=True)
+class Search:
+    """What :meth:`PGD.search` found.
+
+    Attributes
+    ----------
+    images : array, shape (samples, features)
+        The worst image met for each sample.
+    missed : array of bool, shape (samples,)
+        Whether it is misclassified.
+    loss : array, shape (samples,)
+        Its loss.
+    zero_gradients : float
+        Share of exactly zero gradients among all that the search computed.
+    gradients : int
+        How many it computed.
+    """
+
+    images: Array
+    missed: Array
+    loss: Array
+    zero_gradients: float
+    gradients: int
+
+
+@dataclass(frozen=True)
+class PGD:
+    """Projected gradient descent: settings of an attack, apart from model, images and radius.
+
+    Parameters
+    ----------
+    norm : {"linf", "l2"}
+    loss : {"cross_entropy", "margin", "dlr", "trained"}
+        ``dlr`` needs three classes.
+    steps : int
+    step_size : float, optional
+        Length of a step; ``2.5 eps / steps`` by default.
+    shrink : bool
+        Let the steps fall linearly from twice that length to (nearly) zero.
+    restarts : int
+        The first starts at the image itself, the others at random points of the ball.
+    early_stop : bool
+        Leave an image alone once it is misclassified: quicker, and enough to count; the perturbation
+        is then just large enough, which transfers less.
+    dtype : {"float32", "float64"}, optional
+        Compute in this precision, by default that of the images. float64 keeps gradients of powers
+        and of the softmax that float32 rounds to zero.
+    """
+
+    norm: str = "linf"
+    loss: str = "cross_entropy"
+    steps: int = 40
+    step_size: float | None = None
+    shrink: bool = False
+    restarts: int = 1
+    early_stop: bool = False
+    dtype: str | None = None
+
+    def search(
+        self, model: Any, X: Any, y: Any, eps: float, random_state: Any = None, verbose: bool = False
+    ) -> Search:
+        """Attack images; keep each one's worst case over all steps and restarts.
+
+        A misclassified point is worse than any other; among equals the larger loss is worse.
+
+        Parameters
+        ----------
+        model : classifier with ``logits_and_gradient`` and ``classes_``
+        X : array, shape (samples, features)
+            Images with pixels in [0, 1].
+        y : array, shape (samples,)
+            True labels.
+        eps : float
+            Radius of the ball.
+        random_state : None, int or NumPy random generator
+        verbose : bool
+            Show a progress bar.
+
+        Returns
+        -------
+        Search
+
+        Raises
+        ------
+        ValueError
+            For pixels outside [0, 1], labels that do not fit, or parameters out of range.
+        """
+        xp, X = _images(X)
+        eps = require_number("eps", eps, 0.0)
+        choice("norm", self.norm, NORMS)
+        choice("loss", self.loss, _CRITERIA)
+        steps, restarts = integer("steps", self.steps), integer("restarts", self.restarts)
+        length = 2.5 * eps / steps
+        if self.step_size is not None:
+            length = require_number("step_size", self.step_size, 0.0)
+        share = [2.0 * (1.0 - t / steps) if self.shrink else 1.0 for t in range(steps)]
+        if self.dtype is not None:
+            choice("dtype", self.dtype, ("float32", "float64"))
+            X = xp.astype(X, getattr(xp, self.dtype), copy=False)
+        index = validation.labels(model, X, y, reset=False)
+        streams = generators(random_state, restarts)
+        bar = tqdm(
+            total=restarts * len(range(0, X.shape[0], _BLOCK)),
+            desc=f"PGD {self.norm} {eps:g}",
+            disable=not verbose,
+        )
+        found = []
+        for block in blocks(X.shape[0], _BLOCK):
+            run = _Run(model, X[block, :], index[block], eps, self)
+            for restart in range(restarts):
+                run.restart(None if restart == 0 else streams[restart], [length * s for s in share])
+                bar.update()
+            found.append(run)
+        bar.close()
+        count = sum(run.gradients for run in found)
+        return Search(
+            images=xp.concat([run.worst for run in found]),
+            missed=xp.concat([run.missed for run in found]),
+            loss=xp.concat([run.loss for run in found]),
+            zero_gradients=float(sum(int(run.zeros) for run in found)) / max(count, 1),
+            gradients=count,
+        )
+
+
+class _Run:
+    """A search on one block of images. Rows of `rows` are still attacked; the rest are done."""
+
+    def __init__(self, model: Any, X: Array, index: Array, eps: float, settings: PGD) -> None:
+        self.xp = xp = namespace(X)
+        self.model, self.index, self.settings = model, index, settings
+        self.ball = Ball(X, eps, settings.norm)
+        self.worst = X
+        self.missed = xp.zeros_like(index, dtype=xp.bool)
+        self.loss = -float("inf") * xp.ones_like(X[:, 0])
+        self.zeros = 0 * index[0]
+        self.gradients = 0
+
+    def restart(self, rng: np.random.Generator | None, lengths: list[float]) -> None:
+        """Walk from the images themselves, or from random points, with steps of these lengths."""
+        xp, whole, settings = self.xp, self.ball, self.settings
+        start = whole.X if rng is None else whole.random(rng)
+        rows, ball, index = np.arange(whole.X.shape[0]), whole, self.index
+        X_adv, worst, loss, missed = start, self.worst, self.loss, self.missed
+        for step in range(len(lengths) + 1):
+            if settings.early_stop:
+                left = np.flatnonzero(~to_host(missed))
+                if len(left) < len(rows):
+                    self._keep(rows, worst, loss, missed)
+                    rows, left = rows[left], indices_like(left, X_adv)
+                    if not len(rows):
+                        return
+                    ball = ball.take(left)
+                    X_adv, worst, loss, missed, index = (
+                        xp.take(a, left, axis=0) for a in (X_adv, worst, loss, missed, index)
+                    )
+            labels = self.model.classes_[to_host(index)]
+            logits, value, gradient = self.model.logits_and_gradient(X_adv, labels, settings.loss)
+            wrong = xp.argmax(logits, axis=1) != index
+            better = (wrong & ~missed) | ((wrong == missed) & (value > loss))
+            worst = xp.where(better[:, None], X_adv, worst)
+            loss = xp.where(better, value, loss)
+            missed = missed | wrong
+            self.zeros = self.zeros + xp.sum(xp.astype(~xp.any(gradient != 0, axis=1), self.zeros.dtype))
+            self.gradients += len(rows)
+            if step < len(lengths):
+                X_adv = ball.project(X_adv + lengths[step] * direction(gradient, settings.norm))
+        self._keep(rows, worst, loss, missed)
+
+    def _keep(self, rows: np.ndarray, worst: Array, loss: Array, missed: Array) -> None:
+        """Write the state of the rows that were still attacked back among the others."""
+        xp, count = self.xp, self.worst.shape[0]
+        if len(rows) == count:
+            self.worst, self.loss, self.missed = worst, loss, missed
+            return
+        source = np.arange(count)
+        source[rows] = count + np.arange(len(rows))
+        source = indices_like(source, self.worst)
+        self.worst, self.loss, self.missed = (
+            xp.take(xp.concat([old, new]), source, axis=0)
+            for old, new in ((self.worst, worst), (self.loss, loss), (self.missed, missed))
+        )
 
 
 def pgd(
@@ -100,35 +342,17 @@ def pgd(
     norm: str = "linf",
     steps: int = 40,
     step_size: float | None = None,
+    shrink: bool = False,
     restarts: int = 1,
     loss: str = "cross_entropy",
+    early_stop: bool = False,
+    dtype: str | None = None,
     random_state: Any = None,
     verbose: bool = False,
 ) -> Array:
-    """Projected gradient descent from random starts; keeps each image's worst case.
+    """Projected gradient descent from several starts; returns each image's worst case.
 
-    The worst case is a misclassified point if one was met at any step of any restart, else the
-    point with the largest loss.
-
-    Parameters
-    ----------
-    model : classifier with ``loss_gradient`` and ``logits``
-    X : array, shape (samples, features)
-        Images with pixels in [0, 1].
-    y : array, shape (samples,)
-        True labels.
-    eps : float
-        Radius of the ball.
-    norm : {"linf", "l2"}
-    steps : int
-    step_size : float, optional
-        Length of a step; ``2.5 eps / steps`` by default.
-    restarts : int
-        The first starts at the image itself, the others at random points of the ball.
-    loss : {"cross_entropy", "margin", "dlr", "trained"}
-    random_state : None, int or NumPy random generator
-    verbose : bool
-        Show a progress bar.
+    The same as :meth:`PGD.search`, which also counts zero gradients; the parameters are there.
 
     Returns
     -------
@@ -140,41 +364,43 @@ def pgd(
     ValueError
         For pixels outside [0, 1], labels that do not fit, or parameters out of range.
     """
-    xp, X = _images(X)
-    eps = require_number("eps", eps, 0.0)
-    choice("norm", norm, NORMS)
-    steps, restarts = integer("steps", steps), integer("restarts", restarts)
-    length = 2.5 * eps / steps if step_size is None else require_number("step_size", step_size, 0.0)
-    (rng,) = generators(random_state, 1)
-    worst, worst_score = X, None
-    rounds = tqdm(total=restarts * steps, desc=f"PGD {norm} {eps:g}", disable=not verbose)
-    for restart in range(restarts):
-        X_adv = X if restart == 0 else project(X + _random(xp, X, eps, norm, rng), X, eps, norm)
-        for step in range(steps + 1):
-            value, gradient = model.loss_gradient(X_adv, y, loss)
-            score = value + 1e6 * xp.astype(_missed(model, X_adv, y), value.dtype)
-            if worst_score is None:
-                worst, worst_score = X_adv, score
-            else:
-                better = score > worst_score
-                worst = xp.where(better[:, None], X_adv, worst)
-                worst_score = xp.where(better, score, worst_score)
-            if step == steps:
-                break
-            if norm == "linf":
-                direction = xp.sign(gradient)
-            else:
-                size = _length(xp, gradient)
-                direction = gradient / xp.where(size > 0, size, xp.ones_like(size))
-            X_adv = project(X_adv + length * direction, X, eps, norm)
-            rounds.update()
-    rounds.close()
-    return worst
+    attack = PGD(norm, loss, steps, step_size, shrink, restarts, early_stop, dtype)
+    return attack.search(model, X, y, eps, random_state, verbose).images
 
 
 def accuracy(model: Any, X: Any, y: Any) -> float:
     """Share of the images `X`, shape (samples, features), that `model` gives the labels `y`."""
-    return float(np.mean(np.asarray(model.predict(X)) == to_host(y)))
+    return float(np.mean(survivors(model, X, y)))
+
+
+def survivors(model: Any, X_adv: Any, y: Any) -> np.ndarray:
+    """Which of the images keep their label: bool, shape (samples,), on the host."""
+    return np.asarray(model.predict(X_adv)) == to_host(y)
+
+
+def survivors_within(model: Any, X_adv: Any, X: Any, y: Any, eps: float, norm: str = "linf") -> np.ndarray:
+    """Which images survive changes of any size: those that keep their label, or changed by more than `eps`.
+
+    For attacks that look for a small change. Images that `model` answers wrongly as they are do not survive.
+
+    Parameters
+    ----------
+    model : classifier
+    X_adv, X : array, shape (samples, features)
+    y : array, shape (samples,)
+        True labels.
+    eps : float
+        Radius.
+    norm : {"linf", "l2"}
+
+    Returns
+    -------
+    numpy.ndarray of bool, shape (samples,)
+    """
+    choice("norm", norm, NORMS)
+    change = to_host(X_adv).astype(np.float64) - to_host(X).astype(np.float64)
+    size = np.abs(change).max(axis=1) if norm == "linf" else np.linalg.norm(change, axis=1)
+    return survivors(model, X, y) & (survivors(model, X_adv, y) | (size > eps))
 
 
 def robust_accuracy(model: Any, X: Any, y: Any, eps: float, **settings: Any) -> float:
@@ -189,6 +415,69 @@ def robust_accuracy(model: Any, X: Any, y: Any, eps: float, **settings: Any) -> 
     return accuracy(model, pgd(model, X, y, eps, **settings) if eps > 0 else X, y)
 
 
+def worst_case(
+    model: Any, X: Any, y: Any, eps: float, attacks: Sequence[PGD], random_state: Any = None
+) -> np.ndarray:
+    """Which images survive all `attacks`: the worst case of each image over all of them.
+
+    Every attack is tried on the survivors of those before it, so the order matters for the time only.
+
+    Parameters
+    ----------
+    model : classifier with ``logits_and_gradient`` and ``classes_``
+    X : array, shape (samples, features)
+        Images with pixels in [0, 1].
+    y : array, shape (samples,)
+        True labels.
+    eps : float
+        Radius.
+    attacks : sequence of PGD
+    random_state : None, int or NumPy random generator
+
+    Returns
+    -------
+    numpy.ndarray of bool, shape (samples,)
+        Their mean is the robust accuracy.
+
+    Raises
+    ------
+    ValueError
+        As :func:`pgd`.
+    """
+    xp, X = _images(X)
+    y = to_host(y) if not isinstance(y, (list, tuple)) else np.asarray(y)
+    alive = survivors(model, X, y)
+    for attack, rng in zip(attacks, generators(random_state, len(attacks)), strict=True):
+        left = np.flatnonzero(alive)
+        if len(left):
+            part = xp.take(X, indices_like(left, X), axis=0)
+            found = replace(attack, early_stop=True).search(model, part, y[left], eps, rng)
+            alive[left] = ~to_host(found.missed)
+    return alive
+
+
+def transfer(models: Mapping[str, Any], images: Mapping[str, Any], y: Any) -> dict[str, dict[str, float]]:
+    """Accuracy of every model on the images that were made for every other, and for itself.
+
+    Parameters
+    ----------
+    models : mapping from name to classifier
+    images : mapping from name to array, shape (samples, features)
+        Adversarial images made on the model of that name, without `early_stop`.
+    y : array, shape (samples,)
+        True labels.
+
+    Returns
+    -------
+    dict
+        ``table[source][target]``.
+    """
+    return {
+        source: {target: accuracy(model, X_adv, y) for target, model in models.items()}
+        for source, X_adv in images.items()
+    }
+
+
 def _images(X: Any) -> tuple[Any, Array]:
     xp, X = floating(X)
     if X.ndim != 2 or 0 in X.shape:
@@ -199,20 +488,3 @@ def _images(X: Any) -> tuple[Any, Array]:
             f"pixels must lie in [0, 1], got values from {low:g} to {high:g}; rescale the images first"
         )
     return xp, X
-
-
-def _missed(model: Any, X: Array, y: Any) -> Array:
-    wrong = np.asarray(model.predict(X)) != to_host(y)
-    return asarray_like(wrong, X, dtype=namespace(X).bool)
-
-
-def _length(xp: Any, change: Array) -> Array:
-    return xp.sqrt(xp.sum(change * change, axis=1, keepdims=True))
-
-
-def _random(xp: Any, X: Array, eps: float, norm: str, rng: np.random.Generator) -> Array:
-    if norm == "linf":
-        return asarray_like(rng.uniform(-eps, eps, size=X.shape), X)
-    change = asarray_like(rng.standard_normal(X.shape), X)
-    radius = asarray_like(eps * rng.random((X.shape[0], 1)) ** (1.0 / X.shape[1]), X)
-    return change * (radius / _length(xp, change))

@@ -183,8 +183,7 @@ class GradientClassifier(ClassifierMixin, BaseEstimator):
         parts = []
         for block in blocks(X.shape[0], _BLOCK):
             part = X[block, :]
-            cache = self._forward(self._prepare(part))[1]
-            parts.append(self._pixels(part, cache, weights[block, :]))
+            parts.append(self._pixels(part, self._trace(part)[1], weights[block, :]))
         return xp.concat(parts)
 
     def loss_gradient(self, X: Any, y: Any, loss: str = "cross_entropy") -> tuple[Array, Array]:
@@ -209,19 +208,38 @@ class GradientClassifier(ClassifierMixin, BaseEstimator):
         ValueError
             For wrong shapes, NaN, an unknown label or loss, or ``"dlr"`` with two classes.
         """
+        return self.logits_and_gradient(X, y, loss)[1:]
+
+    def logits_and_gradient(self, X: Any, y: Any, loss: str = "cross_entropy") -> tuple[Array, Array, Array]:
+        """Return the logits too: :meth:`loss_gradient` and the answer to `X` from one pass.
+
+        Returns
+        -------
+        logits : array, shape (samples, classes)
+        loss : array, shape (samples,)
+        gradient : array, shape (samples, features)
+
+        Raises
+        ------
+        ValueError
+            As :meth:`loss_gradient`.
+        """
         validation.choice("loss", loss, (*losses.ATTACKS, "trained"))
         X = self._fitted_images(X)
         index = validation.labels(self, X, y, reset=False)
         xp = namespace(X)
-        values, gradients = [], []
+        logits, values, gradients = [], [], []
         for block in blocks(X.shape[0], _BLOCK):
             part, target = X[block, :], index[block]
-            S, cache = self._forward(self._prepare(part))
+            S, cache = self._trace(part)
             function = self._loss if loss == "trained" else losses.ATTACKS[loss]
             value, dS = function(S, target)
+            logits.append(S)
             values.append(value)
             gradients.append(self._pixels(part, cache, dS))
-        return xp.concat(values), xp.concat(gradients)
+        if len(logits) == 1:
+            return logits[0], values[0], gradients[0]
+        return xp.concat(logits), xp.concat(values), xp.concat(gradients)
 
     def _loss(self, S: Array, index: Array) -> tuple[Array, Array]:
         if self.loss == "power":
@@ -307,6 +325,10 @@ class GradientClassifier(ClassifierMixin, BaseEstimator):
 
     def _backward(self, cache: Any, dS: Array) -> list[Array]:
         raise NotImplementedError
+
+    def _trace(self, X: Array) -> tuple[Array, Any]:
+        """Logits of images, and what ``_pixels`` needs to come back from them."""
+        return self._forward(self._prepare(X))
 
     def _pixels(self, X: Array, cache: Any, dS: Array) -> Array:
         raise NotImplementedError

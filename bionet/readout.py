@@ -175,10 +175,10 @@ class PowerReadout(GradientClassifier):
         return v @ namespace(X).astype(self.components_, X.dtype, copy=False).T
 
     def _prepare(self, X: Array) -> Array:
-        currents = self._currents(X)
-        if not self.rectify:
-            return currents
-        return rectified_power(currents, float(self.n))
+        return self._hidden(self._currents(X))
+
+    def _hidden(self, currents: Array) -> Array:
+        return rectified_power(currents, float(self.n)) if self.rectify else currents
 
     def _parameters(self) -> list[Array]:
         return [self.coef_, self.intercept_] if self.fit_intercept else [self.coef_]
@@ -217,11 +217,15 @@ class PowerReadout(GradientClassifier):
             gradients.append(namespace(dS).sum(dS, axis=0))
         return gradients
 
+    def _trace(self, X: Array) -> tuple[Array, Any]:
+        currents = self._currents(X)
+        return self._forward(self._hidden(currents))[0], currents
+
     def _pixels(self, X: Array, cache: Any, dS: Array) -> Array:
         xp = namespace(X)
         gradient = dS @ xp.astype(self.coef_, X.dtype, copy=False)  # (samples, hidden)
         if self.rectify:
-            gradient = gradient * rectified_power_slope(self._currents(X), float(self.n))
+            gradient = gradient * rectified_power_slope(cache, float(self.n))
         if self.components_ is not None:
             gradient = gradient @ xp.astype(self.components_, X.dtype, copy=False)
         return unit_norm_pullback(X, gradient) if self.unit_norm else gradient

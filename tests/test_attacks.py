@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 
 import numpy as np
@@ -10,7 +11,7 @@ from backends import MAKERS, host
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bionet import attacks, data
+from bionet import attacks, data, losses
 from bionet.mlp import BackpropClassifier
 from bionet.readout import PowerReadout
 
@@ -22,19 +23,46 @@ def digits():
     return model, test.images[:60], test.labels[:60]
 
 
-@settings(max_examples=50)
-@given(st.integers(0, 2**32), st.floats(0, 2), st.sampled_from(attacks.NORMS))
-def test_projection_lands_in_the_ball_and_the_box(seed, eps, norm):
+def length_of(X_adv, X, norm):
+    """Sizes of the changes, measured in float64."""
+    change = np.asarray(X_adv, np.float64) - np.asarray(X, np.float64)
+    return np.abs(change).max(axis=1) if norm == "linf" else np.linalg.norm(change, axis=1)
+
+
+def inside(X_adv, X, eps, norm):
+    return (length_of(X_adv, X, norm) <= eps).all() and X_adv.min() >= 0 and X_adv.max() <= 1
+
+
+@settings(max_examples=100)
+@given(
+    st.integers(0, 2**32),
+    st.floats(0, 2),
+    st.sampled_from(attacks.NORMS),
+    st.sampled_from(["float32", "float64"]),
+    st.sampled_from([5, 784]),
+)
+def test_nothing_leaves_the_ball_or_the_box(seed, eps, norm, dtype, features):
+    """No tolerance: rounding never puts an image outside, and what is inside stays where it is."""
     rng = np.random.default_rng(seed)
-    X = rng.random((5, 8))
-    projected = attacks.project(X + 3 * rng.standard_normal(X.shape), X, eps, norm)
-    change = projected - X
-    size = np.abs(change).max(1) if norm == "linf" else np.linalg.norm(change, axis=1)
-    assert (size <= eps * (1 + 1e-12) + 1e-15).all()
-    assert projected.min() >= 0
-    assert projected.max() <= 1
-    again = attacks.project(projected, X, eps, norm)
-    np.testing.assert_allclose(again, projected, atol=1e-12)
+    X = np.clip(rng.uniform(-0.3, 1.3, (4, features)), 0, 1).astype(dtype)  # many pixels at 0 and 1
+    projected = attacks.project(X + (3 * rng.standard_normal(X.shape)).astype(dtype), X, eps, norm)
+    assert projected.dtype == X.dtype
+    assert inside(projected, X, eps, norm)
+    unit = np.finfo(dtype).eps
+    np.testing.assert_allclose(attacks.project(projected, X, eps, norm), projected, atol=50 * unit)
+    for where in ("edge", "ball"):
+        assert inside(attacks.noise(X, eps, norm, where, random_state=seed), X, eps, norm)
+
+
+def test_noise_has_the_size_it_is_asked_for():
+    X = np.full((50, 30), 0.5)
+    for norm, eps in (("linf", 0.1), ("l2", 0.4)):
+        edge = length_of(attacks.noise(X, eps, norm, random_state=0), X, norm)
+        np.testing.assert_allclose(edge, eps, rtol=1e-12)
+        within = length_of(attacks.noise(X, eps, norm, "ball", random_state=0), X, norm)
+        assert within.min() < 0.999 * eps < within.max() <= eps
+    signs = attacks.noise(X, 0.1, random_state=0) - X
+    np.testing.assert_allclose(np.abs(signs), 0.1)
 
 
 @pytest.mark.parametrize("norm", attacks.NORMS)
@@ -43,38 +71,120 @@ def test_pgd_stays_in_the_ball_and_only_hurts(digits, norm, loss):
     model, X, y = digits
     eps = 0.1 if norm == "linf" else 1.5
     X_adv = attacks.pgd(model, X, y, eps, norm=norm, loss=loss, steps=10, restarts=2, random_state=0)
-    change = (X_adv - X).astype(np.float64)
-    size = np.abs(change).max(1) if norm == "linf" else np.linalg.norm(change, axis=1)
-    assert size.max() <= eps * (1 + 1e-5)
-    assert X_adv.min() >= 0
-    assert X_adv.max() <= 1
+    assert inside(X_adv, X, eps, norm)
     assert attacks.accuracy(model, X_adv, y) < attacks.accuracy(model, X, y)
     assert X_adv.dtype == X.dtype
 
 
-def test_the_exact_worst_case_of_a_linear_model_is_found():
-    """For a linear net the L_inf worst case of the margin is eps times an L1 norm, in closed form."""
-    rng = np.random.default_rng(1)
-    X, y = 0.3 + 0.4 * rng.random((40, 10)), rng.integers(0, 3, 40)
+def linear(n_classes, seed=1):
+    """A linear net on ten pixels, and images so far from 0 and 1 that the box does not matter."""
+    rng = np.random.default_rng(seed)
+    X, y = 0.3 + 0.4 * rng.random((60, 10)), rng.integers(0, n_classes, 60)
     model = PowerReadout(
         None, n=1.0, rectify=False, unit_norm=False, loss="cross_entropy", n_epochs=5, random_state=0
-    ).fit(X, y)
-    eps = 0.1
+    )
+    return model.fit(X, y), X, y
+
+
+def exact_margins(model, X, y, eps, norm):
+    """For a linear net the worst change of a margin is eps times the dual norm of the difference of rows."""
     S, V = model.logits(X), model.coef_
-    worst = np.array(
+    order = 1 if norm == "linf" else 2
+    others = range(len(V))
+    return np.array(
         [
-            max(S[i, j] - S[i, y[i]] + eps * np.abs(V[j] - V[y[i]]).sum() for j in range(3) if j != y[i])
-            for i in range(40)
+            max(S[i, j] - S[i, k] + eps * np.linalg.norm(V[j] - V[k], order) for j in others if j != k)
+            for i, k in enumerate(y)
         ]
     )
-    X_adv = attacks.pgd(model, X, y, eps, loss="margin", steps=30, restarts=3, random_state=0)
-    reached = model.loss_gradient(X_adv, y, "margin")[0]
-    assert (reached <= worst + 1e-12).all()
-    np.testing.assert_array_equal(reached > 0, worst > 0)
 
 
-def test_fgsm_is_one_signed_step(digits):
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 0.02), ("l2", 0.08)])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_the_exact_worst_case_of_a_linear_model_is_found(norm, eps, n_classes):
+    model, X, y = linear(n_classes)
+    worst = exact_margins(model, X, y, eps, norm)
+    for settings_ in ({"shrink": True}, {"restarts": 3}):
+        X_adv = attacks.pgd(model, X, y, eps, norm=norm, loss="margin", steps=30, random_state=0, **settings_)
+        reached = model.loss_gradient(X_adv, y, "margin")[0]
+        assert (reached <= worst + 1e-12).all()
+        np.testing.assert_array_equal(reached > 0, worst > 0)
+        if n_classes == 2:
+            np.testing.assert_allclose(reached, worst, rtol=1e-9)
+    alive = attacks.worst_case(model, X, y, eps, [attacks.PGD(norm, "margin"), attacks.PGD(norm)])
+    np.testing.assert_array_equal(alive, worst <= 0)
+    assert 0 < alive.mean() < 1
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_the_nearest_boundary_of_a_linear_model_is_found(n_classes):
+    """With three classes a search may end at the boundary to another class than the nearest."""
+    model, X, y = linear(n_classes)
+    S, V = model.logits(X), model.coef_
+    exact = [
+        min((S[i, k] - S[i, j]) / np.linalg.norm(V[k] - V[j]) for j in range(n_classes) if j != k)
+        for i, k in enumerate(y)
+    ]
+    exact = np.maximum(exact, 0.0)
+    near = exact < 0.25  # the box does not matter
+    X_adv, found = attacks.minimal_l2(model, X, y, steps=60, start=0.2)
+    assert (found[near] >= exact[near] * (1 - 1e-12)).all()
+    np.testing.assert_allclose(found[near], exact[near], rtol=0.02 if n_classes == 2 else 0.3, atol=1e-4)
+    turned = np.isfinite(found) & (exact > 0)
+    assert (model.predict(X_adv[turned]) != y[turned]).all()
+    np.testing.assert_allclose(length_of(X_adv, X, "l2")[turned], found[turned])
+
+
+def test_the_interval_of_a_median_is_made_of_order_statistics():
+    """Of ten values the second and ninth enclose the median with 97.9 %, the third and eighth with 89."""
+    assert attacks.median_interval([9, 1, 2, 3, 4, 5, 6, 7, 8, float("inf")]) == (5.5, 2.0, 9.0)
+    with pytest.raises(ValueError, match="5 values are too few"):
+        attacks.median_interval([1, 2, 3, 4, 5])
+
+
+@given(
+    st.lists(st.integers(-50, 50), min_size=4, max_size=4, unique=True),
+    st.integers(0, 3),
+    st.floats(0.1, 10),
+    st.floats(-100, 100),
+)
+def test_dlr_knows_neither_shift_nor_scale(S, label, scale, shift):
+    S, label = np.array([S], dtype=float), np.array([label])
+    value, gradient = losses.dlr(S, label)
+    moved, moved_gradient = losses.dlr(scale * S + shift, label)
+    np.testing.assert_allclose(moved, value, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(scale * moved_gradient, gradient, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "margin", "dlr", "trained"])
+@pytest.mark.parametrize(
+    "net",
+    [
+        PowerReadout(np.random.default_rng(3).random((7, 12)), n=3.5, n_epochs=3, random_state=0),
+        BackpropClassifier(7, activation="power", n=2.5, unit_norm=True, n_epochs=3, random_state=0),
+    ],
+    ids=["readout", "backprop"],
+)
+def test_one_pass_gives_logits_loss_and_gradient(net, loss):
+    """The gradient is that of finite differences along random lines, in float64."""
+    rng = np.random.default_rng(4)
+    X, y = rng.random((9, 12)), np.arange(9) % 4
+    net.fit(X, y)
+    S, value, gradient = net.logits_and_gradient(X, y, loss)
+    np.testing.assert_array_equal(S, net.logits(X))
+    np.testing.assert_array_equal(value, net.loss_gradient(X, y, loss)[0])
+    for _ in range(3):
+        u = 1e-6 * rng.standard_normal(X.shape)
+        ahead, behind = (net.loss_gradient(X + sign * u, y, loss)[0] for sign in (1, -1))
+        np.testing.assert_allclose(np.sum(u * gradient, axis=1), (ahead - behind) / 2, rtol=1e-5, atol=1e-12)
+
+
+def test_fgsm_is_one_step(digits):
     model, X, y = digits
+    change = attacks.fgsm(model, 0.3 + 0.4 * X, y, 0.2, norm="l2") - (0.3 + 0.4 * X)
+    along = model.loss_gradient(0.3 + 0.4 * X, y)[1]
+    cosine = np.sum(change * along, axis=1) / np.linalg.norm(change, axis=1) / np.linalg.norm(along, axis=1)
+    np.testing.assert_allclose(cosine, 1, atol=1e-4)
     X_adv = attacks.fgsm(model, X, y, 0.05)
     gradient = model.loss_gradient(X, y)[1]
     np.testing.assert_allclose(X_adv, np.clip(X + 0.05 * np.sign(gradient), 0, 1), atol=1e-7)
@@ -98,6 +208,115 @@ def test_iterating_beats_a_single_step_and_a_restart_never_hurts(digits):
     assert thrice <= once <= single
 
 
+def test_an_early_stop_changes_the_cost_and_not_the_count(digits):
+    model, X, y = digits
+    for norm, eps in (("linf", 0.08), ("l2", 1.0)):
+        whole = attacks.PGD(norm, steps=10, restarts=2).search(model, X, y, eps, random_state=0)
+        short = attacks.PGD(norm, steps=10, restarts=2, early_stop=True).search(model, X, y, eps, 0)
+        np.testing.assert_array_equal(short.missed, whole.missed)
+        assert short.gradients < whole.gradients == len(X) * 2 * 11
+        assert inside(short.images, X, eps, norm)
+        np.testing.assert_array_equal(model.predict(short.images) != y, short.missed)
+        np.testing.assert_array_equal(model.predict(whole.images) != y, whole.missed)
+        assert (whole.loss >= short.loss - 1e-5 * (1 + np.abs(short.loss))).all()
+
+
+def test_blocks_of_images_do_not_change_an_attack(digits, monkeypatch):
+    model, X, y = digits
+    attack = attacks.PGD(steps=3, restarts=2)
+    whole = attack.search(model, X, y, 0.1, random_state=0)
+    monkeypatch.setattr(attacks, "_BLOCK", 13)
+    parts = attack.search(model, X, y, 0.1, random_state=0)
+    np.testing.assert_allclose(parts.images, whole.images, atol=1e-6)
+    assert parts.gradients == whole.gradients
+
+
+def test_the_worst_case_is_no_better_than_any_attack(digits):
+    model, X, y = digits
+    each = [attacks.PGD(loss=loss, steps=10) for loss in ("cross_entropy", "dlr")]
+    alive = attacks.worst_case(model, X, y, 0.06, each, random_state=0)
+    for attack in each:
+        found = attack.search(model, X, y, 0.06, random_state=0)
+        assert not (alive & found.missed).any()
+    assert 0 < alive.mean() < attacks.accuracy(model, X, y)
+
+
+def steeper(model, factor):
+    """The same classifier with larger logits: every answer stays what it was."""
+    steep = copy.deepcopy(model)
+    steep.coefs_[-1] = steep.coefs_[-1] * np.float32(factor)
+    steep.intercepts_[-1] = steep.intercepts_[-1] * np.float32(factor)
+    return steep
+
+
+def test_float64_has_gradients_where_float32_has_none(digits):
+    """exp(-104) is zero in float32; exp(-700) is not in float64."""
+    model, X, y = digits
+    right = model.predict(X) == y
+    X, y = X[right], y[right]
+    S = model.logits(X)
+    gap = np.partition(S, -2, axis=1)
+    gap = gap[:, -1] - gap[:, -2]
+    steep = steeper(model, 700 / gap.max())
+    shares = [
+        attacks.PGD(steps=1, step_size=0.0, dtype=dtype).search(steep, X, y, 0.1).zero_gradients
+        for dtype in ("float32", "float64")
+    ]
+    assert shares[0] > 0.3
+    assert shares[1] == 0.0
+
+
+def test_float64_has_gradients_where_a_power_underflows():
+    rng = np.random.default_rng(5)
+    X, y = rng.random((20, 6)).astype(np.float32), np.arange(20) % 3
+    net = PowerReadout(rng.random((8, 6)).astype(np.float32), n=4.5, n_epochs=2, random_state=0).fit(X, y)
+    net.components_ = net.components_ * np.float32(1e-12)  # x^3.5 is 1e-42, and its product with V less
+    zero = {
+        dtype: attacks.PGD(steps=1, loss="margin", dtype=dtype).search(net, X, y, 0.1).zero_gradients
+        for dtype in ("float32", "float64")
+    }
+    assert zero == {"float32": 1.0, "float64": 0.0}
+
+
+def test_the_saturated_loss_shows_a_plateau_and_the_logits_break_it(digits):
+    """The trap: a tanh at its end has no slope, so the attacker, not the net, comes to rest."""
+    train = data.load("digits")
+    _, X, y = digits
+    net = PowerReadout(
+        train.images[:300] / 9, n=2.0, n_epochs=30, random_state=0, learning_rate=2e-3, m=4.0, beta=0.3
+    ).fit(train.images, train.labels)
+    net.coef_ = net.coef_ * np.float32(2000)
+    clean = attacks.accuracy(net, X, y)
+    ladder = (0.3, 0.5)
+    plateau, honest = (
+        [attacks.robust_accuracy(net, X, y, eps, loss=loss, steps=10) for eps in ladder]
+        for loss in ("trained", "dlr")
+    )
+    assert min(plateau) > clean - 0.05
+    assert max(honest) < 0.1
+    right = net.predict(X) == y
+    share = {
+        loss: attacks.PGD(loss=loss, steps=1, step_size=0.0)
+        .search(net, X[right], y[right], 0.1)
+        .zero_gradients
+        for loss in ("trained", "dlr")
+    }
+    assert share["trained"] > 0.9
+    assert share["dlr"] == 0
+
+
+def test_images_made_for_one_net_are_shown_to_the_other(digits):
+    model, X, y = digits
+    train = data.load("digits")
+    other = BackpropClassifier(24, n_epochs=20, random_state=1).fit(train.images, train.labels)
+    nets = {"a": model, "b": other}
+    images = {name: attacks.pgd(net, X, y, 0.08, steps=10) for name, net in nets.items()}
+    table = attacks.transfer(nets, images, y)
+    for name, net in nets.items():
+        assert table[name][name] == attacks.accuracy(net, images[name], y)
+        assert table[name][name] <= min(table[other][name] for other in nets)
+
+
 @pytest.mark.parametrize("make", MAKERS)
 def test_attacks_run_where_the_images_are(make):
     rng = np.random.default_rng(2)
@@ -110,6 +329,12 @@ def test_attacks_run_where_the_images_are(make):
         X_adv = attacks.pgd(model, given_, y, 0.2, **settings_)
         assert type(X_adv) is type(given_)
         np.testing.assert_allclose(host(X_adv), attacks.pgd(reference, X, y, 0.2, **settings_), atol=1e-8)
+        settings_ |= {"early_stop": True, "shrink": True}
+        short = attacks.pgd(model, given_, y, 0.05, **settings_)
+        np.testing.assert_allclose(host(short), attacks.pgd(reference, X, y, 0.05, **settings_), atol=1e-8)
+    images, distances = attacks.minimal_l2(model, given_, y, steps=10)
+    assert type(images) is type(given_)
+    np.testing.assert_allclose(distances, attacks.minimal_l2(reference, X, y, steps=10)[1], atol=1e-6)
 
 
 @pytest.mark.parametrize("X", [np.full((2, 6), 255.0), np.full((2, 6), -0.1), np.full((2, 6), np.nan)])
@@ -140,3 +365,9 @@ def test_a_radius_that_is_no_number_is_refused_before_anything_is_measured(digit
         attacks.project(X[:1], X, 0.1)
     with pytest.raises(ValueError, match=r"expected images of shape \(samples, features\), got \(0, 784\)"):
         attacks.fgsm(model, X[:0], y[:0], 0.1)
+
+
+def test_dlr_with_two_classes_is_refused():
+    model, X, y = linear(2)
+    with pytest.raises(ValueError, match="the DLR loss needs three classes, got 2: use 'margin'"):
+        attacks.pgd(model, X, y, 0.1, loss="dlr")
