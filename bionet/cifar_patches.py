@@ -305,7 +305,11 @@ def choose_epochs(sweep: Sweep, rules: dict[str, Any], own: dict[str, Any], view
 
 
 def reproduce_patches(
-    seeds: int = 3, jobs: int = 1, dask: str | None = None, progress: bool = True
+    seeds: int = 3,
+    fine_seeds: int = 1,
+    jobs: int = 1,
+    dask: str | None = None,
+    progress: bool = True,
 ) -> dict[str, Any]:
     """How far the ranking rule goes on CIFAR-10 once it sees small patches, next to other rows.
 
@@ -316,6 +320,8 @@ def reproduce_patches(
     ----------
     seeds : int
         Seeds of patches, rows and readout.
+    fine_seeds : int
+        As many at the fine stride, which costs four times as much.
     jobs, dask, progress
         See :func:`bionet.sweeps.run`.
 
@@ -332,7 +338,7 @@ def reproduce_patches(
     epochs = choose_epochs(sweep, rules, own, view)
     split = {"epochs": [epochs["chosen"]], "train": "cifar-50k", "evaluate": ["cifar-test"]}
     table: dict[str, Any] = {}
-    for stride, kinds in ((STRIDE, KINDS), (FINE_STRIDE, FINE_KINDS)):
+    for stride, kinds, count in ((STRIDE, KINDS, seeds), (FINE_STRIDE, FINE_KINDS, fine_seeds)):
         mine = [
             _full(
                 kind,
@@ -349,12 +355,12 @@ def reproduce_patches(
                 ),
             )
             for kind in kinds
-            for seed in range(seeds)
+            for seed in range(count)
         ]
         found = iter(sweep(mine, measure, f"stride {stride}"))
         table[f"stride {stride}"] = {}
         for kind in kinds:
-            runs = [next(found) for _ in range(seeds)]
+            runs = [next(found) for _ in range(count)]
             scores = [run["scores"][0] for run in runs]
             table[f"stride {stride}"][kind] = {
                 **own[view][kind]["chosen"],
