@@ -306,7 +306,7 @@ def choose_epochs(sweep: Sweep, rules: dict[str, Any], own: dict[str, Any], view
 
 def reproduce_patches(
     seeds: int = 3,
-    fine_seeds: int = 1,
+    fine_seeds: int = 0,
     jobs: int = 1,
     dask: str | None = None,
     progress: bool = True,
@@ -314,14 +314,14 @@ def reproduce_patches(
     """How far the ranking rule goes on CIFAR-10 once it sees small patches, next to other rows.
 
     All four kinds of rows, on patches prepared in the way that is best on held-out images, at the coarse
-    stride; the two learned kinds at the fine one, too.
+    stride; with `fine_seeds` the two learned kinds at the fine one, too.
 
     Parameters
     ----------
     seeds : int
         Seeds of patches, rows and readout.
     fine_seeds : int
-        As many at the fine stride, which costs four times as much.
+        As many at the fine stride, which costs four times as much; none by default.
     jobs, dask, progress
         See :func:`bionet.sweeps.run`.
 
@@ -339,6 +339,8 @@ def reproduce_patches(
     split = {"epochs": [epochs["chosen"]], "train": "cifar-50k", "evaluate": ["cifar-test"]}
     table: dict[str, Any] = {}
     for stride, kinds, count in ((STRIDE, KINDS, seeds), (FINE_STRIDE, FINE_KINDS, fine_seeds)):
+        if not count:
+            continue
         mine = [
             _full(
                 kind,

@@ -290,7 +290,7 @@ def tiny(tmp_path, monkeypatch):
 
 
 def test_the_run_records_itself_and_goes_on_where_it_was(tiny, monkeypatch):
-    record = cifar_patches.reproduce_patches(seeds=2, progress=False)
+    record = cifar_patches.reproduce_patches(seeds=2, fine_seeds=1, progress=False)
     _records.write("patches", record)
     _records.validate(record)
     assert _records.record("patches") == json.loads(json.dumps(record))
@@ -307,7 +307,7 @@ def test_the_run_records_itself_and_goes_on_where_it_was(tiny, monkeypatch):
         raise AssertionError("computed again")
 
     monkeypatch.setattr(PatchFeatures, "fit", forbidden)
-    again = cifar_patches.reproduce_patches(seeds=2, progress=False)
+    again = cifar_patches.reproduce_patches(seeds=2, fine_seeds=1, progress=False)
     assert {k: v for k, v in record.items() if k != "provenance"} == {
         k: v for k, v in again.items() if k != "provenance"
     }
