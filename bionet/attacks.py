@@ -191,6 +191,8 @@ class PGD:
         Let the steps fall linearly from twice that length to (nearly) zero.
     restarts : int
         The first starts at the image itself, the others at random points of the ball.
+    random_start : bool
+        Let the first start at a random point too, as in adversarial training.
     early_stop : bool
         Leave an image alone once it is misclassified: quicker, and enough to count; the perturbation
         is then just large enough, which transfers less.
@@ -207,6 +209,7 @@ class PGD:
     restarts: int = 1
     early_stop: bool = False
     dtype: str | None = None
+    random_start: bool = False
 
     def search(
         self, model: Any, X: Any, y: Any, eps: float, random_state: Any = None, verbose: bool = False
@@ -260,7 +263,8 @@ class PGD:
         for block in blocks(X.shape[0], _BLOCK):
             run = _Run(model, X[block, :], index[block], eps, self)
             for restart in range(restarts):
-                run.restart(None if restart == 0 else streams[restart], [length * s for s in share])
+                at_image = restart == 0 and not self.random_start
+                run.restart(None if at_image else streams[restart], [length * s for s in share])
                 bar.update()
             found.append(run)
         bar.close()
