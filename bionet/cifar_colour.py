@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -71,10 +72,14 @@ def measure_colour(cell: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+def _trained_net() -> Path:
+    return cells.workplace() / "kept" / "cifar10_end_to_end-seed0.npz"
+
+
 def _rows(cell: dict[str, Any]) -> np.ndarray:
     kind = cell["rows"]["kind"]
     if kind == "backprop":
-        W = persistence.load(cells.workplace() / "kept" / "cifar10_end_to_end-seed0.npz").coefs_[0]
+        W = persistence.load(_trained_net()).coefs_[0]
     elif kind == "photographs":
         W = cells.images(cell["train"])[0][:PHOTOGRAPHS]
     else:
@@ -91,7 +96,8 @@ def reproduce_cifar10_colour(
 ) -> dict[str, Any]:
     """Continuity of colour and space, measured on the rows of the runs ``cifar10`` and its controls.
 
-    Needs those runs, and the end-to-end net that ``cifar10_end_to_end`` leaves in the workplace.
+    Needs those runs, and measures the end-to-end net, too, if ``cifar10_end_to_end`` has left it in the
+    workplace.
     """
     sweep = Sweep("cifar10_colour", jobs, dask, progress, of="cifar10")
     chosen = record("cifar10")["search"]["chosen"]
@@ -105,7 +111,7 @@ def reproduce_cifar10_colour(
     once: dict[str, tuple[Any, str]] = {
         "ranked, long": (lambda s: cifar.rows(s, chosen, n_epochs=cifar.LONG_EPOCHS), cifar.VIEW),
         "pca": (lambda s: {"kind": "pca", "n_hidden": count, "seed": s}, cifar.VIEW),
-        "backprop": (lambda s: {"kind": "backprop"}, cifar.VIEW),
+        **({"backprop": (lambda s: {"kind": "backprop"}, cifar.VIEW)} if _trained_net().exists() else {}),
         "photographs": (lambda s: {"kind": "photographs"}, cifar.VIEW),
     }
     table = {}
