@@ -1,0 +1,188 @@
+"""The networks whose robustness is measured: recipes, training, and nets kept between cells.
+
+A recipe is a plain dict. A net is trained once and kept beside the cells, in full precision.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+from bionet import attacks, cells, persistence, sweeps
+from bionet.backend import blocks
+from bionet.cells import entropy_readout, power_readout
+from bionet.mlp import BackpropClassifier
+from bionet.optim import rates_of
+from bionet.paper import ranked_rows
+from bionet.readout import PowerReadout
+from bionet.units import lebesgue_norms
+
+HIDDEN = 2000
+POWER = 4.5  # n of the bio net, and of the back-propagation net with the same activation
+OTHER_POWERS = (1.0, 2.0, 8.0)  # on the same rows, one seed: the role of n
+DELTA_EPOCHS = 1000  # of the rows without an anti-Hebbian part
+BACKPROP_EPOCHS = 20
+RATE = 1e-3
+DECAY = 1e-4  # of the net with weight decay; a penalty on the mean loss
+ADVERSARIAL_EPOCHS = 20
+ADVERSARIAL = {"norm": "linf", "eps": 0.1, "steps": 7}  # of the attacks in adversarial training
+STEEP = (6.0, 1.0)  # m and beta of the readout that saturates
+CHECK = 20  # minibatches between looks at the held-out images, where training stops early
+
+
+def readout(rows: dict[str, Any], settings: dict[str, Any], length: float | None = None) -> dict[str, Any]:
+    """Recipe of a readout on rows, which are scaled to a Euclidean length if one is given."""
+    return {"kind": "readout", "rows": rows, "length": length, "readout": settings}
+
+
+def backprop(seed: int, epochs: int | None = None, **more: Any) -> dict[str, Any]:
+    """Recipe of a back-propagation net; `more` are settings of the net, and of the training if capital.
+
+    ``ROWS="start"`` gives the first rows the 3-norm 1 of converged units, ``ROWS="kept"`` gives it back to
+    them after every step; ``ADVERSARIAL`` trains on attacked images; ``STOP`` is the accuracy on held-out
+    images at which the training ends.
+    """
+    epochs = epochs or BACKPROP_EPOCHS
+    first = max(1, round(0.7 * epochs))
+    rates = [[first, RATE], [epochs - first, RATE / 10]] if epochs > first else [[first, RATE]]
+    net = {
+        "hidden": HIDDEN,
+        "learning_rate": rates,
+        "batch_size": cells.BATCH,
+        "n_epochs": epochs,
+        "random_state": seed,
+        **{name: value for name, value in more.items() if not name.isupper()},
+    }
+    training = {name.lower(): value for name, value in more.items() if name.isupper()}
+    return {"kind": "backprop", "net": net, "train": "50k" if "stop" in training else "60k", **training}
+
+
+def recipes(seed: int, m: float, beta: float, dynamical: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
+    """The networks of one seed, but for those matched in accuracy.
+
+    Parameters
+    ----------
+    seed : int
+    m, beta : float
+        Of the paper's loss.
+    dynamical : dict or None
+        Settings that the run ``dynamical`` chose for the large network; without them that net is left out.
+    """
+    epochs = cells.READOUT_EPOCHS
+    power = power_readout(m, beta, epochs, seed, POWER)
+    rows = ranked_rows(seed)
+    same: dict[str, Any] = {"activation": "power", "n": POWER, "unit_norm": True, "ROWS": "start"}
+    nets = {
+        "bio": readout(rows, power),
+        "bio, cross-entropy": readout(rows, entropy_readout(epochs, seed, POWER)),
+        "bio, Delta = 0": readout(ranked_rows(seed, delta=0.0, n_epochs=DELTA_EPOCHS), power),
+        "random rows": readout({"kind": "random", "n_hidden": HIDDEN, "seed": seed}, power),
+        "backprop": backprop(seed),
+        "backprop, power": backprop(seed, **same),
+        "backprop, decay": backprop(seed, weight_decay=DECAY),
+        "backprop, norms": backprop(seed, unit_norm=True, ROWS="kept"),
+        "backprop, adversarial": backprop(seed, ADVERSARIAL_EPOCHS, ADVERSARIAL=ADVERSARIAL),
+    }
+    if dynamical is not None:
+        kept = {k: v for k, v in dynamical.items() if k not in ("passes", "length")}
+        learned = {"kind": "competing", "n_hidden": HIDDEN, "seed": seed, "n_epochs": dynamical["passes"]}
+        nets["bio, dynamical"] = readout({**learned, **kept}, power, dynamical["length"]["power"])
+    return nets
+
+
+def matched(seed: int, accuracy: float) -> dict[str, dict[str, Any]]:
+    """Back-propagation nets that stop at a given accuracy on held-out images."""
+    same: dict[str, Any] = {"activation": "power", "n": POWER, "unit_norm": True, "ROWS": "start"}
+    return {
+        "backprop, matched": backprop(seed, STOP=accuracy),
+        "backprop, power, matched": backprop(seed, **same, STOP=accuracy),
+        "backprop, decay, matched": backprop(seed, weight_decay=DECAY, STOP=accuracy),
+    }
+
+
+def with_powers(seed: int) -> dict[str, dict[str, Any]]:
+    """Readouts with other powers on the rows of the bio net."""
+    return {
+        f"bio, cross-entropy, n = {n:g}": readout(
+            ranked_rows(seed), entropy_readout(cells.READOUT_EPOCHS, seed, n)
+        )
+        for n in OTHER_POWERS
+    }
+
+
+def steep(seed: int) -> dict[str, Any]:
+    """The bio net with a readout whose tanh saturates."""
+    return readout(ranked_rows(seed), power_readout(*STEEP, cells.READOUT_EPOCHS, seed, POWER))
+
+
+def trained(recipe: dict[str, Any]) -> Any:
+    """The net of a recipe, trained now or before."""
+    path = cells.workplace() / "robust" / f"{sweeps.key(recipe)}.npz"
+    if path.exists():
+        return persistence.load(path)
+    net = _train_readout(recipe) if recipe["kind"] == "readout" else _train_backprop(recipe)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    persistence.save(net, path)
+    return net
+
+
+def train(cell: dict[str, Any]) -> dict[str, Any]:
+    """Train the net of a cell's recipe, if it is not there; return its clean accuracies in per cent."""
+    began = time.perf_counter()
+    net = trained(cell["model"])
+    return {
+        "seconds": round(time.perf_counter() - began, 3),
+        "steps": int(net.n_iter_),
+        **{
+            f"{part}_accuracy": round(100 * attacks.accuracy(net, *cells.images(part)), 4)
+            for part in ("10k", "test")
+        },
+    }
+
+
+def _train_readout(recipe: dict[str, Any]) -> PowerReadout:
+    X, y = cells.images("60k")
+    W, _ = cells.rows_of(recipe["rows"], "60k")
+    if recipe["length"]:
+        W = W * (recipe["length"] / np.linalg.norm(W, axis=1, keepdims=True)).astype(np.float32)
+    settings = recipe["readout"]
+    rates = cells.schedule(settings["n_epochs"])
+    return PowerReadout(W, batch_size=cells.BATCH, learning_rate=rates, **settings).fit(X, y)
+
+
+def _train_backprop(recipe: dict[str, Any]) -> BackpropClassifier:
+    X, y = cells.images(recipe["train"])
+    net = BackpropClassifier(**recipe["net"])
+    rows, adversarial, stop = (recipe.get(name) for name in ("rows", "adversarial", "stop"))
+    if not (rows or adversarial or stop):
+        return net.fit(X, y)
+    held = cells.images("10k") if stop else None
+    rng = np.random.default_rng([net.random_state, 3])
+    net.partial_fit(X[: net.batch_size], y[: net.batch_size], np.unique(y), learning_rate=0.0)
+    if rows:
+        _unit_rows(net)
+    for rate in rates_of(net.learning_rate, net.n_epochs):
+        order = rng.permutation(len(X))
+        for number, block in enumerate(blocks(len(X), net.batch_size)):
+            batch, labels = X[order[block]], y[order[block]]
+            if adversarial:
+                attack = attacks.PGD(adversarial["norm"], steps=adversarial["steps"], random_start=True)
+                batch = attack.search(net, batch, labels, adversarial["eps"], rng).images
+            net.partial_fit(batch, labels, learning_rate=rate)
+            if rows == "kept":
+                _unit_rows(net)
+            if (
+                held is not None
+                and stop is not None
+                and number % CHECK == 0
+                and attacks.accuracy(net, *held) >= stop
+            ):
+                return net
+    return net
+
+
+def _unit_rows(net: BackpropClassifier) -> None:
+    """Give the first rows the 3-norm 1, in place."""
+    net.coefs_[0] /= np.asarray(lebesgue_norms(net.coefs_[0], 3.0))[:, None].astype(net.coefs_[0].dtype)

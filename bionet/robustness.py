@@ -1,0 +1,556 @@
+"""The open question at full scale: which networks withstand which attacks, and how sure that is.
+
+Every cell is one network and one attack, kept as soon as it is done. Accuracies are in per cent of the
+images that are still answered rightly after the worst change found; a cell also keeps which images those
+are, so that worst cases over attacks are taken image by image.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from typing import Any
+
+import numpy as np
+
+from bionet import _robust_models as models
+from bionet import attacks, cells, independent
+from bionet._records import record
+from bionet._robust_facts import facts, surface
+from bionet.attacks import PGD
+from bionet.cells import Sweep, chosen_loss, summary
+from bionet.data import load
+
+RADII = {"linf": (0.05, 0.1, 0.2), "l2": (0.5, 1.0, 2.0)}  # all seeds, all test images
+CURVE = {"linf": (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5), "l2": (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)}  # one seed
+INDEPENDENT = {"linf": (0.1, 0.2), "l2": (1.0, 2.0)}  # radii of the library's attacks, one seed
+TRANSFER = {"linf": 0.2, "l2": 2.0}  # one seed
+CRITERIA = ("cross_entropy", "dlr")  # each on the survivors of the one before
+STEPS, RESTARTS, CURVE_RESTARTS, MORE_STEPS = 40, 2, 5, 80
+SUBSET = 1000  # fixed images of the curve, of the library's attacks, of transfer and of minimal changes
+WALKS = 100  # the first of them, for HopSkipJump
+APGD = {"steps": 100, "restarts": 1}
+SQUARE = {"iterations": 2000}
+HOP_SKIP_JUMP = {"iterations": 20, "evaluations": 100, "most_evaluations": 1000}
+MINIMAL_STEPS = 100
+LADDER = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5)  # of the trap
+UNDERFLOW = 1e-3  # share of zero gradients above which the survivors are attacked in float64, too
+SLACK = 0.5  # points that more steps or restarts may still find
+CHANCE = 10.0
+QUICK = {
+    "RADII": {"linf": (0.1,), "l2": (1.0,)},
+    "CURVE": {"linf": (0.1, 0.5), "l2": (1.0,)},
+    "INDEPENDENT": {"linf": (0.1,), "l2": (1.0,)},
+    "SUBSET": 200,
+    "WALKS": 10,
+    "CURVE_RESTARTS": 2,
+    "SQUARE": {"iterations": 200},
+    "HOP_SKIP_JUMP": {"iterations": 5, "evaluations": 50, "most_evaluations": 200},
+    "IMAGES": 1000,
+}
+IMAGES = None  # of the test images, all
+
+
+def subset(count: int | None) -> np.ndarray:
+    """Indices of the first `count` test images of one fixed random order; all in their own order for None."""
+    total = len(cells.images("test")[1])
+    if count is None or count >= total:
+        return np.arange(total)
+    return np.random.default_rng(0).permutation(total)[:count]
+
+
+def packed(alive: np.ndarray) -> str:
+    """Which images survive, as hexadecimal digits."""
+    return np.packbits(alive).tobytes().hex()
+
+
+def unpacked(text: str, count: int) -> np.ndarray:
+    """The inverse of :func:`packed`."""
+    return np.unpackbits(np.frombuffer(bytes.fromhex(text), np.uint8))[:count].astype(bool)
+
+
+def attack(cell: dict[str, Any]) -> dict[str, Any]:
+    """Attack the net of a cell.
+
+    Parameters
+    ----------
+    cell : dict
+        ``model`` (a recipe), ``attack`` (clean, noise, fgsm, gradient, trained, apgd, square or
+        hop_skip_jump), ``norm``, ``eps`` (for hop_skip_jump a list of radii), ``images`` (how many; see
+        :func:`subset`), ``seed``, and settings of the attack.
+
+    Returns
+    -------
+    dict
+        ``survived``, ``accuracy`` in per cent, ``seconds``, and what the attack says of itself.
+    """
+    began = time.perf_counter()
+    net = models.trained(cell["model"])
+    index = subset(cell["images"])
+    X, y = (part[index] for part in cells.images("test"))
+    name, norm, eps, seed = (cell[key] for key in ("attack", "norm", "eps", "seed"))
+    more = cell.get("settings", {})
+    said: dict[str, Any] = {}
+    if name == "clean":
+        alive = attacks.survivors(net, X, y)
+    elif name == "noise":
+        alive = attacks.survivors(net, attacks.noise(X, eps, norm, random_state=seed), y)
+    elif name == "fgsm":
+        each = [attacks.survivors(net, attacks.fgsm(net, X, y, eps, loss, norm=norm), y) for loss in CRITERIA]
+        alive = np.logical_and.reduce([attacks.survivors(net, X, y), *each])
+    elif name == "gradient":
+        alive, said = _gradient(net, X, y, eps, norm, more, seed)
+    elif name == "trained":  # the trap: the model's own loss, one step and many
+        single = attacks.survivors(net, attacks.fgsm(net, X, y, eps, "trained", norm=norm), y)
+        found = PGD(norm, "trained", more["steps"]).search(net, X, y, eps, seed)
+        alive = ~found.missed
+        said = {"zero_gradients": found.zero_gradients, "one_step_accuracy": _percent(single)}
+    elif name == "apgd":
+        made = [
+            independent.apgd(net, X, y, eps, norm=norm, loss=loss, random_state=seed, **more)
+            for loss in CRITERIA
+        ]
+        alive = np.logical_and.reduce([attacks.survivors(net, X_adv, y) for X_adv in (X, *made)])
+    elif name == "square":
+        shape = load("mnist", split="test").shape
+        X_adv = independent.square(net, X, y, eps, shape=shape, norm=norm, random_state=seed, **more)
+        alive = attacks.survivors(net, X, y) & attacks.survivors(net, X_adv, y)
+    elif name == "hop_skip_jump":
+        X_adv = independent.hop_skip_jump(net, X, y, norm=norm, random_state=seed, **more)
+        each = [attacks.survivors_within(net, X_adv, X, y, radius, norm) for radius in eps]
+        return {
+            "survived": [packed(a) for a in each],
+            "accuracy": [_percent(a) for a in each],
+            "seconds": round(time.perf_counter() - began, 3),
+        }
+    else:
+        raise ValueError(f"unknown attack {name!r}")
+    seconds = round(time.perf_counter() - began, 3)
+    return {"survived": packed(alive), "accuracy": _percent(alive), "seconds": seconds, **said}
+
+
+def _gradient(
+    net: Any, X: np.ndarray, y: np.ndarray, eps: float, norm: str, settings: dict[str, Any], seed: int
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """PGD over the criteria; where gradients were zero, once more in float64. Each on what is left."""
+    alive = attacks.survivors(net, X, y)
+    stages, zeros, gradients = {}, 0.0, 0
+    for dtype in (None, "float64"):
+        if dtype and zeros <= UNDERFLOW * gradients:
+            break
+        for loss in CRITERIA:
+            left = np.flatnonzero(alive)
+            if len(left):
+                pgd = PGD(norm, loss, early_stop=True, dtype=dtype, **settings)
+                found = pgd.search(net, X[left], y[left], eps, seed)
+                alive[left] = ~found.missed
+                if dtype is None:
+                    zeros += found.zero_gradients * found.gradients
+                    gradients += found.gradients
+            stages[f"{loss}, float64" if dtype else loss] = _percent(alive)
+    return alive, {"stages": stages, "zero_gradients": zeros / max(gradients, 1), "gradients": gradients}
+
+
+def transfer(cell: dict[str, Any]) -> dict[str, Any]:
+    """Show images made for the net of a cell to all others: which of them each target survives."""
+    began = time.perf_counter()
+    index = subset(cell["images"])
+    X, y = (part[index] for part in cells.images("test"))
+    pgd = PGD(cell["norm"], "margin", STEPS)
+    X_adv = pgd.search(models.trained(cell["model"]), X, y, cell["eps"], cell["seed"]).images
+    alive = {}
+    for name, recipe in cell["targets"].items():
+        net = models.trained(recipe)
+        alive[name] = attacks.survivors(net, X, y) & attacks.survivors(net, X_adv, y)
+    return {
+        "survived": {name: packed(a) for name, a in alive.items()},
+        "accuracy": {name: _percent(a) for name, a in alive.items()},
+        "seconds": round(time.perf_counter() - began, 3),
+    }
+
+
+def minimal(cell: dict[str, Any]) -> dict[str, Any]:
+    """The smallest L2 changes found for the net of a cell: their median and its interval."""
+    began = time.perf_counter()
+    net, index = models.trained(cell["model"]), subset(cell["images"])
+    X, y = (part[index] for part in cells.images("test"))
+    X_adv, distances = attacks.minimal_l2(net, X, y, steps=cell["steps"])
+    median, low, high = attacks.median_interval(distances)
+    if not np.isfinite(high):
+        raise ArithmeticError("more than half of the images were never turned; start with a larger radius")
+    return {
+        "median": median,
+        "low": low,
+        "high": high,
+        "never_turned": int(np.isinf(distances).sum()),
+        "distances": [round(float(d), 4) if np.isfinite(d) else None for d in distances],
+        **facts(net, X, y, X_adv),
+        "seconds": round(time.perf_counter() - began, 3),
+    }
+
+
+def surfaces(cell: dict[str, Any]) -> dict[str, Any]:
+    """The margin of a few images along the gradient and along a random direction."""
+    net, index = models.trained(cell["model"]), subset(cell["images"])
+    X, y = (part[index] for part in cells.images("test"))
+    steps, values = surface(net, X, y, cell["eps"], cell["points"], cell["seed"])
+    return {"steps": steps.tolist(), "margins": np.round(values, 5).tolist()}
+
+
+class Study:
+    """The steps of the run: train, attack, compare. Its constants are those of the module, or quick ones."""
+
+    def __init__(self, sweep: Sweep, seeds: int, quick: bool) -> None:
+        self.sweep, self.seeds = sweep, seeds
+        constants = {name: globals()[name] for name in QUICK}
+        self.plan: dict[str, Any] = {**constants, **(QUICK if quick else {})}
+        self.m, self.beta = chosen_loss()
+        try:
+            self.dynamical = record("dynamical")["settings"]["chosen"][f"dynamical {models.HIDDEN}"]
+        except (FileNotFoundError, KeyError):
+            self.dynamical = None
+        self.nets: list[dict[str, Any]] = []
+        self.clean: dict[str, list[float]] = {}
+
+    def train(self) -> dict[str, Any]:
+        """Train all nets: first the free ones, then those that stop at the bio net's accuracy."""
+        first = [models.recipes(s, self.m, self.beta, self.dynamical) for s in range(self.seeds)]
+        found = self._train(first, "train")
+        goals = [facts["bio"]["test_accuracy"] / 100 for facts in found]
+        second = [models.matched(s, goal) for s, goal in enumerate(goals)]
+        found = [{**a, **b} for a, b in zip(found, self._train(second, "matched"), strict=True)]
+        self.nets = [{**a, **b} for a, b in zip(first, second, strict=True)]
+        self.alone = {**models.with_powers(0), "bio, steep": models.steep(0)}
+        alone = self._train([self.alone], "one seed")[0]
+        self.clean = {name: [one[name]["test_accuracy"] for one in found] for name in self.nets[0]}
+        self.clean |= {name: [entry["test_accuracy"]] for name, entry in alone.items()}
+        return {
+            name: {
+                "test_accuracy": summary(self.clean[name]),
+                "steps": [one[name]["steps"] for one in found if name in one],
+            }
+            for name in self.nets[0]
+        } | {name: {"test_accuracy": summary(self.clean[name])} for name in self.alone}
+
+    def _train(self, nets: list[dict[str, Any]], label: str) -> list[dict[str, Any]]:
+        mine = [{"train": "robust", "model": recipe} for one in nets for recipe in one.values()]
+        results = iter(self.sweep(mine, models.train, label=label))
+        return [{name: next(results) for name in one} for one in nets]
+
+    def _cells(
+        self,
+        name: str,
+        radii: dict[str, Any],
+        nets: dict[str, Any],
+        images: int | None,
+        seed: int,
+        **more: Any,
+    ) -> tuple[list[tuple[str, str, float]], list[dict[str, Any]]]:
+        """Keys (net, norm, radius) and cells of one attack."""
+        keys = [(net, norm, eps) for net in nets for norm in radii for eps in radii[norm]]
+        mine = [
+            {
+                "model": nets[n],
+                "attack": name,
+                "norm": norm,
+                "eps": eps,
+                "images": images,
+                "seed": seed,
+                **more,
+            }
+            for n, norm, eps in keys
+        ]
+        return keys, mine
+
+    def _attack(
+        self, name: str, radii: Any, nets: Any, images: int | None, seed: int = 0, **more: Any
+    ) -> Any:
+        keys, mine = self._cells(name, radii, nets, images, seed, **more)
+        results = self.sweep(mine, attack, label=f"{name}, seed {seed}")
+        return dict(zip(keys, results, strict=True))
+
+    def all_seeds(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Gradient worst case, single steps and noise on all test images; and the cells of seed 0."""
+        radii, images = self.plan["RADII"], self.plan["IMAGES"]
+        settings = {"steps": STEPS, "restarts": RESTARTS}
+        found = {
+            name: [
+                self._attack(name, radii, nets, images, s, **({"settings": settings} if more else {}))
+                for s, nets in enumerate(self.nets)
+            ]
+            for name, more in (("gradient", True), ("fgsm", False), ("noise", False))
+        }
+        table: dict[str, Any] = {}
+        for net, norm, eps in found["gradient"][0]:
+            row = {
+                name: summary([one[net, norm, eps]["accuracy"] for one in runs])
+                for name, runs in found.items()
+            }
+            row["zero_gradients"] = max(one[net, norm, eps]["zero_gradients"] for one in found["gradient"])
+            table.setdefault(net, {}).setdefault(norm, {})[str(eps)] = row
+        return table, {name: runs[0] for name, runs in found.items()}
+
+    def one_seed(self) -> dict[str, Any]:
+        """The curve with more restarts, more steps, and the attacks of others, on fixed images of seed 0."""
+        nets, count = {**self.nets[0], **self.alone}, self.plan["SUBSET"]
+        few, radii = self.nets[0], self.plan["INDEPENDENT"]
+        gradient = {"steps": STEPS, "restarts": self.plan["CURVE_RESTARTS"]}
+        walks = [
+            {
+                "model": few[net],
+                "attack": "hop_skip_jump",
+                "norm": norm,
+                "eps": list(radii[norm]),
+                "images": self.plan["WALKS"],
+                "seed": 0,
+                "settings": self.plan["HOP_SKIP_JUMP"],
+            }
+            for net in few
+            for norm in radii
+        ]
+        found = {
+            "curve": self._attack("gradient", self.plan["CURVE"], nets, count, settings=gradient),
+            "steps": self._attack(
+                "gradient", radii, few, count, settings={"steps": MORE_STEPS, "restarts": RESTARTS}
+            ),
+            "base": self._attack(
+                "gradient", radii, few, count, settings={"steps": STEPS, "restarts": RESTARTS}
+            ),
+            "apgd": self._attack("apgd", radii, few, count, settings=APGD),
+            "square": self._attack("square", radii, few, count, settings=self.plan["SQUARE"]),
+            "walks": dict(
+                zip(
+                    itertools.product(few, radii),
+                    self.sweep(walks, attack, label="hop_skip_jump"),
+                    strict=True,
+                )
+            ),
+        }
+        sources = [
+            {"model": few[net], "targets": few, "norm": norm, "eps": eps, "images": count, "seed": 0}
+            for norm, eps in TRANSFER.items()
+            for net in few
+        ]
+        found["transfer"] = dict(
+            zip(
+                itertools.product(TRANSFER, few),
+                self.sweep(sources, transfer, label="transfer"),
+                strict=True,
+            )
+        )
+        return found
+
+    def worst(self, found: dict[str, Any]) -> dict[str, Any]:
+        """Two columns on the same images: gradient attacks alone, and the worst case over all attacks."""
+        count, walked = (len(subset(self.plan[name])) for name in ("SUBSET", "WALKS"))
+        table: dict[str, Any] = {}
+        for key in found["apgd"]:
+            net, norm, eps = key
+            alive = {
+                "gradient": unpacked(found["base"][key]["survived"], count)
+                & unpacked(found["steps"][key]["survived"], count),
+                "apgd": unpacked(found["apgd"][key]["survived"], count),
+                "square": unpacked(found["square"][key]["survived"], count),
+            }
+            if key in found["curve"]:
+                alive["gradient"] &= unpacked(found["curve"][key]["survived"], count)
+            if eps == TRANSFER[norm]:
+                alive["transfer"] = np.logical_and.reduce(
+                    [
+                        unpacked(found["transfer"][norm, source]["survived"][net], count)
+                        for source in self.nets[0]
+                        if source != net
+                    ]
+                )
+            walks = found["walks"][net, norm]
+            at = self.plan["INDEPENDENT"][norm].index(eps)
+            by_walks = np.ones(count, dtype=bool)
+            by_walks[:walked] = unpacked(walks["survived"][at], walked)
+            every = np.logical_and.reduce([*alive.values(), by_walks])
+            table.setdefault(net, {}).setdefault(norm, {})[str(eps)] = {
+                **{name: _percent(a) for name, a in alive.items()},
+                "hop_skip_jump": walks["accuracy"][at],
+                "all": _percent(every),
+                "missed_by_gradients": int((alive["gradient"] & ~every).sum()),
+            }
+        return table
+
+    def sanity(
+        self, base: dict[str, Any], found: dict[str, Any], worst: dict[str, Any]
+    ) -> list[dict[str, Any]]:
+        """What a sound attack must show, a row for each net and check."""
+        rows = []
+        for net in self.nets[0]:
+
+            def row(check: str, holds: bool, value: float, net: str = net) -> None:
+                rows.append({"net": net, "check": check, "holds": bool(holds), "value": round(value, 4)})
+
+            for norm, radii in self.plan["CURVE"].items():
+                curve = [found["curve"][net, norm, eps]["accuracy"] for eps in sorted(radii)]
+                rise = max((b - a for a, b in itertools.pairwise(curve)), default=0.0)
+                row(f"accuracy never rises with eps, {norm}", rise <= 0, rise)
+            largest = max(self.plan["CURVE"]["linf"])
+            left = found["curve"][net, "linf", largest]["accuracy"]
+            row(f"at most chance at L_inf {largest:g}", left <= CHANCE, left)
+            mine = [key for key in found["base"] if key[0] == net]
+            start = {key: found["base"][key]["accuracy"] for key in mine}
+            gain = max(start[key] - found["steps"][key]["accuracy"] for key in mine)
+            row(f"{MORE_STEPS} steps find at most {SLACK} points more", gain <= SLACK, gain)
+            more = [start[key] - found["curve"][key]["accuracy"] for key in mine if key in found["curve"]]
+            if more:
+                restarts = self.plan["CURVE_RESTARTS"]
+                row(f"{restarts} restarts find at most {SLACK} points more", max(more) <= SLACK, max(more))
+            keys = [key for key in base["gradient"] if key[0] == net]
+            lead = min(base["fgsm"][key]["accuracy"] - base["gradient"][key]["accuracy"] for key in keys)
+            row("many steps beat one", lead >= 0, lead)
+            lead = min(base["noise"][key]["accuracy"] - base["gradient"][key]["accuracy"] for key in keys)
+            row("an attack beats noise of its size", lead >= 0, lead)
+            lone = [entry for by_norm in worst[net].values() for entry in by_norm.values()]
+            for other in ("square", "transfer"):
+                leads = [entry[other] - entry["gradient"] for entry in lone if other in entry]
+                if leads:
+                    row(f"gradients beat {other}", min(leads) >= 0, min(leads))
+            leads = [
+                entry["hop_skip_jump"] - self._first(found, net, norm, eps)
+                for norm, by_eps in worst[net].items()
+                for eps, entry in by_eps.items()
+            ]
+            row("gradients beat hop_skip_jump", min(leads) >= 0, min(leads))
+            gap = max(entry["gradient"] - entry["apgd"] for entry in lone)
+            row(f"apgd finds at most {SLACK} points more", gap <= SLACK, gap)
+            share = max(base["gradient"][key]["zero_gradients"] for key in keys)
+            row("no more zero gradients than float64 was needed for", share <= UNDERFLOW, share)
+        return rows
+
+    def _first(self, found: dict[str, Any], net: str, norm: str, eps: str) -> float:
+        """Gradient accuracy on the images that HopSkipJump walked from."""
+        count, walked = (len(subset(self.plan[name])) for name in ("SUBSET", "WALKS"))
+        return _percent(unpacked(found["base"][net, norm, float(eps)]["survived"], count)[:walked])
+
+    def trap(self) -> dict[str, Any]:
+        """The saturated readout attacked through its own loss, and at its logits."""
+        nets = {name: {**self.nets[0], **self.alone}[name] for name in ("bio", "bio, steep")}
+        radii, count = {"linf": LADDER}, self.plan["SUBSET"]
+        own = self._attack("trained", radii, nets, count, settings={"steps": STEPS})
+        honest = self._attack("gradient", radii, nets, count, settings={"steps": STEPS, "restarts": RESTARTS})
+        return {
+            net: {
+                "eps": list(LADDER),
+                "clean": self.clean[net][0],
+                "own_loss": [own[net, "linf", eps]["accuracy"] for eps in LADDER],
+                "own_loss_one_step": [own[net, "linf", eps]["one_step_accuracy"] for eps in LADDER],
+                "logits": [honest[net, "linf", eps]["accuracy"] for eps in LADDER],
+                "zero_gradients": [own[net, "linf", eps]["zero_gradients"] for eps in LADDER],
+            }
+            for net in nets
+        }
+
+    def understand(self) -> dict[str, Any]:
+        """Minimal changes, gradients and bounds of every net and seed; loss surfaces of seed 0."""
+        count, table = self.plan["SUBSET"], {}
+        for name in (*self.nets[0], *self.alone):
+            mine = [one[name] for one in self.nets] if name in self.nets[0] else [self.alone[name]]
+            seen = self.sweep(
+                [{"model": recipe, "images": count, "steps": MINIMAL_STEPS} for recipe in mine],
+                minimal,
+                label=f"minimal, {name}",
+            )
+            first = {k: v for k, v in seen[0].items() if k not in ("distances", "seconds")}
+            table[name] = {
+                "median_l2": summary([one["median"] for one in seen]),
+                "seed_0": first,
+                "distances": seen[0]["distances"],
+            }
+        grid = {"images": 4, "eps": 2.0, "points": 15, "seed": 0}
+        names = list(self.nets[0])
+        drawn = self.sweep([{"model": self.nets[0][n], **grid} for n in names], surfaces, label="surfaces")
+        for name, seen in zip(names, drawn, strict=True):
+            table[name]["surface"] = seen
+        return table
+
+
+def reproduce_robustness(
+    seeds: int = 3, quick: bool = False, jobs: int = 1, dask: str | None = None, progress: bool = True
+) -> dict[str, Any]:
+    """Train all networks, attack them, and record what is left of them.
+
+    Parameters
+    ----------
+    seeds : int
+        Seeds of the whole pipeline. The curve, the attacks of others, transfer and the trap use seed 0.
+    quick : bool
+        Fewer images and radii, for a look; the networks are the same.
+    jobs, dask
+        See :func:`bionet.sweeps.run`.
+    progress : bool
+        Show progress bars.
+
+    Returns
+    -------
+    dict
+        The record, as written to ``results/robustness.json``.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        Without the extra ``attacks``, before anything is computed.
+    FileNotFoundError
+        Without the record of the run ``mnist``.
+    """
+    independent.require()
+    study = Study(Sweep("robustness", jobs, dask, progress), seeds, quick)
+    nets = study.train()
+    gradient, base = study.all_seeds()
+    found = study.one_seed()
+    worst = study.worst(found)
+    curve: dict[str, Any] = {}
+    for (net, norm, eps), entry in found["curve"].items():
+        curve.setdefault(net, {}).setdefault(norm, {})[str(eps)] = entry["accuracy"]
+    return study.sweep.record(
+        {
+            "seeds": seeds,
+            "quick": quick,
+            "m": study.m,
+            "beta": study.beta,
+            "n": models.POWER,
+            "dynamical": study.dynamical,
+            "steps": STEPS,
+            "restarts": RESTARTS,
+            "criteria": list(CRITERIA),
+            "subset": study.plan["SUBSET"],
+            "walks": study.plan["WALKS"],
+            "images": study.plan["IMAGES"] or len(cells.images("test")[1]),
+            "curve_restarts": study.plan["CURVE_RESTARTS"],
+            "apgd": APGD,
+            "square": study.plan["SQUARE"],
+            "hop_skip_jump": study.plan["HOP_SKIP_JUMP"],
+            "transfer": TRANSFER,
+            "adversarial_training": models.ADVERSARIAL,
+        },
+        nets=nets,
+        gradient=gradient,
+        curve=curve,
+        worst=worst,
+        transfer={
+            norm: {s: found["transfer"][norm, s]["accuracy"] for s in study.nets[0]} for norm in TRANSFER
+        },
+        sanity=study.sanity(base, found, worst),
+        trap=study.trap(),
+        understand=study.understand(),
+    )
+
+
+def compare(run: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Rows of a table for the screen: net and radius, clean accuracy, robust accuracy."""
+    rows = []
+    for net, by_norm in run["gradient"].items():
+        clean = cells.shown(run["nets"][net]["test_accuracy"])
+        for norm, by_eps in by_norm.items():
+            for eps, entry in by_eps.items():
+                rows.append((f"{net}, {norm} {eps}", clean, cells.shown(entry["gradient"])))
+    failed = [row for row in run["sanity"] if not row["holds"]]
+    return [*rows, *((f"{r['net']}: {r['check']}", "must hold", f"NO: {r['value']}") for r in failed)]
+
+
+def _percent(alive: np.ndarray) -> float:
+    return round(100.0 * float(np.mean(alive)), 4)
