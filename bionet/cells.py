@@ -310,7 +310,7 @@ def measure(cell: dict[str, Any]) -> dict[str, Any]:
         if position == 0 and cell.get("keep"):
             path = workplace() / "kept" / f"{cell['keep']}.npz"
             path.parent.mkdir(parents=True, exist_ok=True)
-            persistence.save(net, path, dtype="float16")
+            persistence.save(net, path, dtype="float16", exactly=("coef_", "intercept_"))
     return {"rows": facts, "readouts": scores}
 
 

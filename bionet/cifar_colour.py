@@ -106,7 +106,6 @@ def reproduce_cifar10_colour(
         "ranked": (lambda s: cifar.rows(s, chosen, n_epochs=cifar.EPOCHS), cifar.VIEW),
         "ranked, centred": (lambda s: cifar.rows(s, chosen, **cifar.CONTROL), "centred"),
         "random": (lambda s: {"kind": "random", "n_hidden": count, "seed": s}, cifar.VIEW),
-        "kmeans": (lambda s: {"kind": "kmeans", "n_hidden": count, "seed": s}, cifar.VIEW),
     }
     once: dict[str, tuple[Any, str]] = {
         "ranked, long": (lambda s: cifar.rows(s, chosen, n_epochs=cifar.LONG_EPOCHS), cifar.VIEW),

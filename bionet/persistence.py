@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ _ARRAYS = {
 _VALUES = ("n_features_in_", "n_silent_", "loss_history_", "n_iter_")
 
 
-def save(estimator: Any, path: str | Path, dtype: str | None = None) -> Path:
+def save(estimator: Any, path: str | Path, dtype: str | None = None, exactly: Sequence[str] = ()) -> Path:
     """Write a fitted estimator to `path` (``.npz``), atomically.
 
     Parameters
@@ -39,6 +40,8 @@ def save(estimator: Any, path: str | Path, dtype: str | None = None) -> Path:
         File to write; ``.npz`` is added if missing.
     dtype : {"float16", "float32", "float64"}, optional
         Store floating arrays in this precision (they load in their original one).
+    exactly : sequence of str
+        Arrays that keep their own dtype all the same, by name.
 
     Returns
     -------
@@ -69,7 +72,8 @@ def save(estimator: Any, path: str | Path, dtype: str | None = None) -> Path:
         for key, part in parts.items():
             host = to_host(part)
             kinds[key] = host.dtype.str
-            arrays[key] = _rounded(key, host, dtype) if dtype and host.dtype.kind == "f" else host
+            rounds = dtype and host.dtype.kind == "f" and name not in exactly
+            arrays[key] = _rounded(key, host, str(dtype)) if rounds else host
     if any(a.dtype.hasobject for a in arrays.values()):
         raise ValueError(
             "classes_ of Python objects cannot be stored without pickle; use strings or integers"
