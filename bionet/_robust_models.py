@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from bionet import attacks, cells, persistence, sweeps
+from bionet import attacks, cells, cifar, persistence, sweeps
 from bionet.backend import blocks
 from bionet.cells import entropy_readout, power_readout
+from bionet.ledger import results_folder
 from bionet.mlp import BackpropClassifier
 from bionet.optim import rates_of
 from bionet.paper import ranked_rows
@@ -22,19 +23,35 @@ from bionet.units import lebesgue_norms
 HIDDEN = 2000
 POWER = 4.5  # n of the bio net, and of the back-propagation net with the same activation
 OTHER_POWERS = (1.0, 2.0, 8.0)  # on the same rows, one seed: the role of n
-DELTA_EPOCHS = 1000  # of the rows without an anti-Hebbian part
-BACKPROP_EPOCHS = 20
+PASSES = 100  # of the rows: more do not lower the error (the run ``scale``)
+READOUT_EPOCHS = 100
+BACKPROP_EPOCHS = 6
 RATE = 1e-3
-DECAY = 1e-4  # of the net with weight decay; a penalty on the mean loss
-ADVERSARIAL_EPOCHS = 20
-ADVERSARIAL = {"norm": "linf", "eps": 0.1, "steps": 7}  # of the attacks in adversarial training
+DECAYS = (3e-3, 1e-3, 3e-4, 1e-4)  # penalties on the mean loss, the strongest first
+ADVERSARIAL_EPOCHS = 6
+ADVERSARIAL = {"norm": "linf", "eps": 0.1, "steps": 3}  # of the attacks in adversarial training
 STEEP = (6.0, 1.0)  # m and beta of the readout that saturates
 CHECK = 20  # minibatches between looks at the held-out images, where training stops early
 
 
-def readout(rows: dict[str, Any], settings: dict[str, Any], length: float | None = None) -> dict[str, Any]:
-    """Recipe of a readout on rows, which are scaled to a Euclidean length if one is given."""
-    return {"kind": "readout", "rows": rows, "length": length, "readout": settings}
+def readout(
+    rows: dict[str, Any],
+    settings: dict[str, Any],
+    length: float | None = None,
+    part: str = "60k",
+    **more: Any,
+) -> dict[str, Any]:
+    """Recipe of a readout on rows, which are scaled to a Euclidean length if one is given.
+
+    ``reach`` scales all rows together, so that the largest current of the median image is 1; ``schedule`` and
+    ``batch_size`` are those of a cell's readout (:func:`bionet.cells.measure`).
+    """
+    return {"kind": "readout", "rows": rows, "length": length, "readout": settings, "train": part, **more}
+
+
+def stored(name: str) -> dict[str, Any]:
+    """Recipe of a net that another run recorded, or kept in the folder of unfinished runs."""
+    return {"kind": "stored", "name": name}
 
 
 def backprop(seed: int, epochs: int | None = None, **more: Any) -> dict[str, Any]:
@@ -42,7 +59,7 @@ def backprop(seed: int, epochs: int | None = None, **more: Any) -> dict[str, Any
 
     ``ROWS="start"`` gives the first rows the 3-norm 1 of converged units, ``ROWS="kept"`` gives it back to
     them after every step; ``ADVERSARIAL`` trains on attacked images; ``STOP`` is the accuracy on held-out
-    images at which the training ends.
+    images at which the training ends; ``PART`` are the images it learns from.
     """
     epochs = epochs or BACKPROP_EPOCHS
     first = max(1, round(0.7 * epochs))
@@ -56,10 +73,25 @@ def backprop(seed: int, epochs: int | None = None, **more: Any) -> dict[str, Any
         **{name: value for name, value in more.items() if not name.isupper()},
     }
     training = {name.lower(): value for name, value in more.items() if name.isupper()}
-    return {"kind": "backprop", "net": net, "train": "50k" if "stop" in training else "60k", **training}
+    part = training.pop("part", "50k" if "stop" in training else "60k")
+    return {"kind": "backprop", "net": net, "train": part, **training}
 
 
-def recipes(seed: int, m: float, beta: float, dynamical: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
+def goal(m: float, beta: float) -> dict[str, Any]:
+    """The bio net trained without the held-out images: its accuracy on them is what others are matched to."""
+    return readout(
+        ranked_rows(0, n_epochs=PASSES), power_readout(m, beta, READOUT_EPOCHS, 0, POWER), part="50k"
+    )
+
+
+def decayed(decay: float, **more: Any) -> dict[str, Any]:
+    """A back-propagation net with a penalty, for its choice on the held-out images."""
+    return backprop(0, weight_decay=decay, PART="50k", **more)
+
+
+def recipes(
+    seed: int, m: float, beta: float, decay: float, dynamical: dict[str, Any] | None
+) -> dict[str, dict[str, Any]]:
     """The networks of one seed, but for those matched in accuracy.
 
     Parameters
@@ -67,21 +99,23 @@ def recipes(seed: int, m: float, beta: float, dynamical: dict[str, Any] | None) 
     seed : int
     m, beta : float
         Of the paper's loss.
+    decay : float
+        Penalty of the net with weight decay, as it was chosen.
     dynamical : dict or None
         Settings that the run ``dynamical`` chose for the large network; without them that net is left out.
     """
-    epochs = cells.READOUT_EPOCHS
+    epochs = READOUT_EPOCHS
     power = power_readout(m, beta, epochs, seed, POWER)
-    rows = ranked_rows(seed)
+    rows = ranked_rows(seed, n_epochs=PASSES)
     same: dict[str, Any] = {"activation": "power", "n": POWER, "unit_norm": True, "ROWS": "start"}
     nets = {
         "bio": readout(rows, power),
         "bio, cross-entropy": readout(rows, entropy_readout(epochs, seed, POWER)),
-        "bio, Delta = 0": readout(ranked_rows(seed, delta=0.0, n_epochs=DELTA_EPOCHS), power),
+        "bio, Delta = 0": readout(ranked_rows(seed, delta=0.0, n_epochs=PASSES), power),
         "random rows": readout({"kind": "random", "n_hidden": HIDDEN, "seed": seed}, power),
         "backprop": backprop(seed),
         "backprop, power": backprop(seed, **same),
-        "backprop, decay": backprop(seed, weight_decay=DECAY),
+        "backprop, decay": backprop(seed, weight_decay=decay),
         "backprop, norms": backprop(seed, unit_norm=True, ROWS="kept"),
         "backprop, adversarial": backprop(seed, ADVERSARIAL_EPOCHS, ADVERSARIAL=ADVERSARIAL),
     }
@@ -98,7 +132,6 @@ def matched(seed: int, accuracy: float) -> dict[str, dict[str, Any]]:
     return {
         "backprop, matched": backprop(seed, STOP=accuracy),
         "backprop, power, matched": backprop(seed, **same, STOP=accuracy),
-        "backprop, decay, matched": backprop(seed, weight_decay=DECAY, STOP=accuracy),
     }
 
 
@@ -106,7 +139,7 @@ def with_powers(seed: int) -> dict[str, dict[str, Any]]:
     """Readouts with other powers on the rows of the bio net."""
     return {
         f"bio, cross-entropy, n = {n:g}": readout(
-            ranked_rows(seed), entropy_readout(cells.READOUT_EPOCHS, seed, n)
+            ranked_rows(seed, n_epochs=PASSES), entropy_readout(READOUT_EPOCHS, seed, n)
         )
         for n in OTHER_POWERS
     }
@@ -114,7 +147,22 @@ def with_powers(seed: int) -> dict[str, dict[str, Any]]:
 
 def steep(seed: int) -> dict[str, Any]:
     """The bio net with a readout whose tanh saturates."""
-    return readout(ranked_rows(seed), power_readout(*STEEP, cells.READOUT_EPOCHS, seed, POWER))
+    return readout(ranked_rows(seed, n_epochs=PASSES), power_readout(*STEEP, READOUT_EPOCHS, seed, POWER))
+
+
+def on_cifar(seed: int, beta: float) -> dict[str, dict[str, Any]]:
+    """Networks for CIFAR-10: the paper's at 200 passes, as another run kept it, and its controls."""
+    power = {
+        **power_readout(cifar.M, beta, READOUT_EPOCHS, seed, cifar.N),
+        "batch_size": cifar.READOUT["batch_size"],
+        "schedule": "cifar",
+    }
+    random = {"kind": "random", "n_hidden": cifar.PAPER["n_hidden"], "seed": seed}
+    return {
+        "bio": stored(f"cifar10-{cifar.EPOCHS}-seed{seed}"),
+        "random rows": readout(random, power, part="cifar-50k", reach=1),
+        "backprop": backprop(seed, unit_norm=True, PART="cifar-50k", hidden=cifar.PAPER["n_hidden"]),
+    }
 
 
 def trained(recipe: dict[str, Any]) -> Any:
@@ -122,6 +170,8 @@ def trained(recipe: dict[str, Any]) -> Any:
     path = cells.workplace() / "robust" / f"{sweeps.key(recipe)}.npz"
     if path.exists():
         return persistence.load(path)
+    if recipe["kind"] == "stored":
+        return _find(recipe["name"])
     net = _train_readout(recipe) if recipe["kind"] == "readout" else _train_backprop(recipe)
     path.parent.mkdir(parents=True, exist_ok=True)
     persistence.save(net, path)
@@ -137,19 +187,29 @@ def train(cell: dict[str, Any]) -> dict[str, Any]:
         "steps": int(net.n_iter_),
         **{
             f"{part}_accuracy": round(100 * attacks.accuracy(net, *cells.images(part)), 4)
-            for part in ("10k", "test")
+            for part in cell["evaluate"]
         },
     }
 
 
+def _find(name: str) -> PowerReadout:
+    places = (cells.workplace() / "kept" / f"{name}.npz", results_folder() / f"{name}.npz")
+    for path in places:
+        if path.exists():
+            return persistence.load(path)
+    raise FileNotFoundError(
+        f"{places[-1]} is missing; run `bionet reproduce {name.partition('-')[0]}` to train and record it"
+    )
+
+
 def _train_readout(recipe: dict[str, Any]) -> PowerReadout:
-    X, y = cells.images("60k")
-    W, _ = cells.rows_of(recipe["rows"], "60k")
+    X, y = cells.images(recipe["train"])
+    W, _ = cells.rows_of(recipe["rows"], recipe["train"])
     if recipe["length"]:
         W = W * (recipe["length"] / np.linalg.norm(W, axis=1, keepdims=True)).astype(np.float32)
-    settings = recipe["readout"]
-    rates = cells.schedule(settings["n_epochs"])
-    return PowerReadout(W, batch_size=cells.BATCH, learning_rate=rates, **settings).fit(X, y)
+    if recipe.get("reach"):
+        W = W * np.float32(1.0 / cells.reach(W, X))
+    return cells.readout_of(W, recipe["readout"]).fit(X, y)
 
 
 def _train_backprop(recipe: dict[str, Any]) -> BackpropClassifier:

@@ -289,16 +289,13 @@ def measure(cell: dict[str, Any]) -> dict[str, Any]:
     if W is not None and cell.get("length"):
         W = W * (cell["length"] / np.linalg.norm(W, axis=1, keepdims=True)).astype(np.float32)
     if W is not None and cell.get("reach"):
-        facts["reach"] = _reach(W, X)
+        facts["reach"] = reach(W, X)
         W = W * np.float32(1.0 / facts["reach"])
     scores: list[dict[str, Any]] = []
     for position, settings in enumerate(cell["readouts"]):
-        of_rate = {None: schedule, "cifar": cifar_schedule}[settings.get("schedule")]
-        settings = {name: value for name, value in settings.items() if name != "schedule"}
-        settings = {"batch_size": BATCH, **settings, "learning_rate": of_rate(settings["n_epochs"])}
         began = time.perf_counter()
         try:
-            net = PowerReadout(W, **settings).fit(X, y)
+            net = readout_of(W, settings).fit(X, y)
         except ArithmeticError as error:
             scores.append({"diverged": str(error)})
             continue
@@ -312,6 +309,13 @@ def measure(cell: dict[str, Any]) -> dict[str, Any]:
             path.parent.mkdir(parents=True, exist_ok=True)
             persistence.save(net, path, dtype="float16", exactly=("coef_", "intercept_"))
     return {"rows": facts, "readouts": scores}
+
+
+def readout_of(W: np.ndarray | None, settings: dict[str, Any]) -> PowerReadout:
+    """The readout that settings of a cell describe, on rows or on the pixels; not trained yet."""
+    of_rate = {None: schedule, "cifar": cifar_schedule}[settings.get("schedule")]
+    kept = {name: value for name, value in settings.items() if name != "schedule"}
+    return PowerReadout(W, **{"batch_size": BATCH, **kept, "learning_rate": of_rate(kept["n_epochs"])})
 
 
 def publish(kept: str, name: str) -> None:
@@ -342,7 +346,7 @@ def _error(net: Any, X: np.ndarray, y: np.ndarray) -> float:
     return round(100.0 * float(np.mean(net.predict(X) != y)), 4)
 
 
-def _reach(W: np.ndarray, X: np.ndarray, count: int = 5000) -> float:
+def reach(W: np.ndarray, X: np.ndarray, count: int = 5000) -> float:
     """Largest current of the median image, over the first `count` images of unit length."""
     return float(np.median((_unit(X[:count]) @ W.T).max(axis=1)))
 

@@ -84,6 +84,9 @@ def reproduce(
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of a sweep's rows (grid).")] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes on this machine.")] = None,
     dask: Annotated[str | None, typer.Option(help="Address of a Dask scheduler to compute on.")] = None,
+    quick: Annotated[
+        bool | None, typer.Option("--quick", help="A shorter form, written to NAME-quick.json.")
+    ] = None,
 ) -> None:
     """Run one experiment on the real data and write results/NAME.json.
 
@@ -97,7 +100,7 @@ def reproduce(
         typer.echo(f"bionet: no run called {name!r}; there are {', '.join(experiments.RUNS)}", err=True)
         raise typer.Exit(2)
     make = experiments.RUNS[name][0]
-    asked = {"seeds": seeds, "epochs": epochs, "jobs": jobs, "dask": dask}
+    asked = {"seeds": seeds, "epochs": epochs, "jobs": jobs, "dask": dask, "quick": quick}
     given = {option: value for option, value in asked.items() if value is not None}
     strange = given.keys() - signature(make).parameters.keys()
     if strange:
@@ -110,7 +113,7 @@ def reproduce(
     except KeyboardInterrupt as stopped:
         typer.echo(f"bionet: {stopped or 'stopped'}; run the same command again to go on", err=True)
         raise typer.Exit(130) from None
-    path = experiments.write(name, record)
+    path = experiments.write(f"{name}-quick" if quick else name, record)
     rows = experiments.compare(record)
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     for row in rows:

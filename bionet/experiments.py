@@ -23,6 +23,7 @@ from bionet import (
     paper,
     persistence,
     plasticity,
+    robustness,
 )
 from bionet._records import interval, provenance, record, write
 from bionet.features import unit_norm
@@ -352,6 +353,8 @@ def compare(run: dict[str, Any]) -> list[tuple[str, str, str]]:
         return [("", "the paper", "here"), *cifar_patches.compare(run)]
     if run["run"].startswith("cifar10"):
         return [("", "the paper", "here"), *cifar.compare(run)]
+    if run["run"] == "robustness":
+        return [("", "clean", "after attacks"), *robustness.compare(run)]
     if run["run"] == "stability":
         return [("", "the talk", "here"), *_stability_maps.compare(run)]
     return [("", "the paper", "here"), *paper.compare(run)]
@@ -416,5 +419,9 @@ RUNS: dict[str, tuple[Callable[..., dict[str, Any]], str]] = {
     "patches": (
         cifar_patches.reproduce_patches,
         "CIFAR-10: the same rule on patches, convolved, and controls",
+    ),
+    "robustness": (
+        robustness.reproduce_robustness,
+        "the open question: which networks withstand which attacks (--quick for a look)",
     ),
 }

@@ -14,46 +14,55 @@ from typing import Any
 import numpy as np
 
 from bionet import _robust_models as models
-from bionet import attacks, cells, independent
+from bionet import attacks, cells, cifar, independent
 from bionet._records import record
 from bionet._robust_facts import facts, surface
 from bionet.attacks import PGD
 from bionet.cells import Sweep, chosen_loss, summary
 from bionet.data import load
 
-RADII = {"linf": (0.05, 0.1, 0.2), "l2": (0.5, 1.0, 2.0)}  # all seeds, all test images
-CURVE = {"linf": (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5), "l2": (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)}  # one seed
+RADII = {"linf": (0.05, 0.1, 0.2), "l2": (0.5, 1.0, 2.0)}  # all seeds
+CURVE = {"linf": (0.05, 0.1, 0.15, 0.2, 0.3, 0.5), "l2": (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)}  # one seed
 INDEPENDENT = {"linf": (0.1, 0.2), "l2": (1.0, 2.0)}  # radii of the library's attacks, one seed
+SQUARES = {"linf": (0.1, 0.2), "l2": (2.0,)}  # of them, those of Square
 TRANSFER = {"linf": 0.2, "l2": 2.0}  # one seed
-CRITERIA = ("cross_entropy", "dlr")  # each on the survivors of the one before
+CRITERIA = ("cross_entropy", "dlr")  # walks of a gradient attack take turns, each on the survivors so far
 STEPS, RESTARTS, CURVE_RESTARTS, MORE_STEPS = 40, 2, 5, 80
+IMAGES = 2500  # fixed test images of all seeds
+WHOLE = ("bio", "bio, 1000 passes", "random rows", "backprop", "backprop, matched", "backprop, decay")
 SUBSET = 1000  # fixed images of the curve, of the library's attacks, of transfer and of minimal changes
 WALKS = 100  # the first of them, for HopSkipJump
-APGD = {"steps": 100, "restarts": 1}
-SQUARE = {"iterations": 2000}
-HOP_SKIP_JUMP = {"iterations": 20, "evaluations": 100, "most_evaluations": 1000}
+APGD = {"steps": 50, "restarts": 1}
+SQUARE = {"iterations": 500}
+HOP_SKIP_JUMP = {"iterations": 10, "evaluations": 100, "most_evaluations": 500}
 MINIMAL_STEPS = 100
 LADDER = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5)  # of the trap
 UNDERFLOW = 1e-3  # share of zero gradients above which the survivors are attacked in float64, too
 SLACK = 0.5  # points that more steps or restarts may still find
 CHANCE = 10.0
+CIFAR_RADII = {"linf": (2 / 255, 4 / 255, 8 / 255), "l2": (0.25, 0.5, 1.0)}
+CIFAR_IMAGES = 1000
 QUICK = {
     "RADII": {"linf": (0.1,), "l2": (1.0,)},
     "CURVE": {"linf": (0.1, 0.5), "l2": (1.0,)},
     "INDEPENDENT": {"linf": (0.1,), "l2": (1.0,)},
+    "SQUARES": {"linf": (0.1,), "l2": (1.0,)},
+    "TRANSFER": {"linf": 0.1, "l2": 1.0},
     "SUBSET": 200,
     "WALKS": 10,
     "CURVE_RESTARTS": 2,
     "SQUARE": {"iterations": 200},
     "HOP_SKIP_JUMP": {"iterations": 5, "evaluations": 50, "most_evaluations": 200},
-    "IMAGES": 1000,
+    "IMAGES": 500,
+    "WHOLE": (),
+    "CIFAR_RADII": {"linf": (4 / 255,), "l2": (0.5,)},
+    "CIFAR_IMAGES": 200,
 }
-IMAGES = None  # of the test images, all
 
 
-def subset(count: int | None) -> np.ndarray:
-    """Indices of the first `count` test images of one fixed random order; all in their own order for None."""
-    total = len(cells.images("test")[1])
+def subset(count: int | None, part: str = "test") -> np.ndarray:
+    """Indices of the first `count` images of a fixed random order; all in their own order for None."""
+    total = len(cells.images(part)[1])
     if count is None or count >= total:
         return np.arange(total)
     return np.random.default_rng(0).permutation(total)[:count]
@@ -75,9 +84,11 @@ def attack(cell: dict[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     cell : dict
-        ``model`` (a recipe), ``attack`` (clean, noise, fgsm, gradient, trained, apgd, square or
-        hop_skip_jump), ``norm``, ``eps`` (for hop_skip_jump a list of radii), ``images`` (how many; see
-        :func:`subset`), ``seed``, and settings of the attack.
+        ``model`` (a recipe), ``attack`` (clean, noise, fgsm, gradient, ladder, trained, apgd, square or
+        hop_skip_jump), ``norm``, ``eps`` (for ladder and hop_skip_jump a list of radii), ``images`` (how
+        many; see :func:`subset`), ``seed``, settings of the attack, and ``part``, the test images of MNIST
+        if it is left out. A ladder goes from the smallest radius to the largest with the gradient attack,
+        each on what is left: what is lost in a ball is lost in the balls around it.
 
     Returns
     -------
@@ -86,8 +97,9 @@ def attack(cell: dict[str, Any]) -> dict[str, Any]:
     """
     began = time.perf_counter()
     net = models.trained(cell["model"])
-    index = subset(cell["images"])
-    X, y = (part[index] for part in cells.images("test"))
+    part = cell.get("part", "test")
+    index = subset(cell["images"], part)
+    X, y = (array[index] for array in cells.images(part))
     name, norm, eps, seed = (cell[key] for key in ("attack", "norm", "eps", "seed"))
     more = cell.get("settings", {})
     said: dict[str, Any] = {}
@@ -100,6 +112,13 @@ def attack(cell: dict[str, Any]) -> dict[str, Any]:
         alive = np.logical_and.reduce([attacks.survivors(net, X, y), *each])
     elif name == "gradient":
         alive, said = _gradient(net, X, y, eps, norm, more, seed)
+    elif name == "ladder":
+        alive, rungs = attacks.survivors(net, X, y), []
+        for radius in eps:
+            alive, said = _gradient(net, X, y, radius, norm, more, seed, alive)
+            rungs.append({"survived": packed(alive), "accuracy": _percent(alive), **said})
+        every = {key: [rung[key] for rung in rungs] for key in rungs[0]}
+        return {**every, "seconds": round(time.perf_counter() - began, 3)}
     elif name == "trained":  # the trap: the model's own loss, one step and many
         single = attacks.survivors(net, attacks.fgsm(net, X, y, eps, "trained", norm=norm), y)
         found = PGD(norm, "trained", more["steps"]).search(net, X, y, eps, seed)
@@ -130,25 +149,44 @@ def attack(cell: dict[str, Any]) -> dict[str, Any]:
 
 
 def _gradient(
-    net: Any, X: np.ndarray, y: np.ndarray, eps: float, norm: str, settings: dict[str, Any], seed: int
+    net: Any,
+    X: np.ndarray,
+    y: np.ndarray,
+    eps: float,
+    norm: str,
+    settings: dict[str, Any],
+    seed: int,
+    alive: np.ndarray | None = None,
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """PGD over the criteria; where gradients were zero, once more in float64. Each on what is left."""
-    alive = attacks.survivors(net, X, y)
-    stages, zeros, gradients = {}, 0.0, 0
+    """PGD in several walks, each on what the ones before left; in float64, too, if gradients were zero.
+
+    The first walk climbs the cross-entropy from the image itself, the second the DLR loss from a random
+    point of the ball, and so on, in turn.
+    """
+    alive = attacks.survivors(net, X, y) if alive is None else alive.copy()
+    after, zeros, gradients = [], 0.0, 0
     for dtype in (None, "float64"):
         if dtype and zeros <= UNDERFLOW * gradients:
             break
-        for loss in CRITERIA:
+        for walk in range(settings["restarts"]):
             left = np.flatnonzero(alive)
             if len(left):
-                pgd = PGD(norm, loss, early_stop=True, dtype=dtype, **settings)
-                found = pgd.search(net, X[left], y[left], eps, seed)
+                loss = CRITERIA[walk % len(CRITERIA)]
+                pgd = PGD(
+                    norm,
+                    loss,
+                    settings["steps"],
+                    early_stop=True,
+                    dtype=dtype,
+                    random_start=walk > 0,
+                )
+                found = pgd.search(net, X[left], y[left], eps, np.random.default_rng([seed, walk]))
                 alive[left] = ~found.missed
                 if dtype is None:
                     zeros += found.zero_gradients * found.gradients
                     gradients += found.gradients
-            stages[f"{loss}, float64" if dtype else loss] = _percent(alive)
-    return alive, {"stages": stages, "zero_gradients": zeros / max(gradients, 1), "gradients": gradients}
+            after.append(_percent(alive))
+    return alive, {"after": after, "zero_gradients": zeros / max(gradients, 1), "gradients": gradients}
 
 
 def transfer(cell: dict[str, Any]) -> dict[str, Any]:
@@ -214,26 +252,48 @@ class Study:
 
     def train(self) -> dict[str, Any]:
         """Train all nets: first the free ones, then those that stop at the bio net's accuracy."""
-        first = [models.recipes(s, self.m, self.beta, self.dynamical) for s in range(self.seeds)]
-        found = self._train(first, "train")
-        goals = [facts["bio"]["test_accuracy"] / 100 for facts in found]
-        second = [models.matched(s, goal) for s, goal in enumerate(goals)]
-        found = [{**a, **b} for a, b in zip(found, self._train(second, "matched"), strict=True)]
-        self.nets = [{**a, **b} for a, b in zip(first, second, strict=True)]
-        self.alone = {**models.with_powers(0), "bio, steep": models.steep(0)}
+        goal = self._train([{"goal": models.goal(self.m, self.beta)}], "goal", ["10k"])[0]["goal"]
+        self.goal = goal["10k_accuracy"]
+        self.decays: dict[str, float] = {}
+        for decay in models.DECAYS:  # the strongest penalty that costs nothing beside the bio net
+            one = {"decay": models.decayed(decay)}
+            self.decays[str(decay)] = self._train([one], "decay", ["10k"])[0]["decay"]["10k_accuracy"]
+            if self.decays[str(decay)] >= self.goal:
+                break
+        self.decay = float(list(self.decays)[-1])
+        self.nets = [
+            {
+                **models.recipes(s, self.m, self.beta, self.decay, self.dynamical),
+                **models.matched(s, self.goal / 100),
+            }
+            for s in range(self.seeds)
+        ]
+        found = self._train(self.nets, "train")
+        self.alone = {
+            "bio, 1000 passes": models.stored("mnist-seed0"),
+            **models.with_powers(0),
+            "bio, steep": models.steep(0),
+        }
         alone = self._train([self.alone], "one seed")[0]
         self.clean = {name: [one[name]["test_accuracy"] for one in found] for name in self.nets[0]}
         self.clean |= {name: [entry["test_accuracy"]] for name, entry in alone.items()}
         return {
             name: {
                 "test_accuracy": summary(self.clean[name]),
-                "steps": [one[name]["steps"] for one in found if name in one],
+                "steps": [one[name]["steps"] for one in found],
             }
             for name in self.nets[0]
         } | {name: {"test_accuracy": summary(self.clean[name])} for name in self.alone}
 
-    def _train(self, nets: list[dict[str, Any]], label: str) -> list[dict[str, Any]]:
-        mine = [{"train": "robust", "model": recipe} for one in nets for recipe in one.values()]
+    def _train(
+        self, nets: list[dict[str, Any]], label: str, parts: list[str] | None = None
+    ) -> list[dict[str, Any]]:
+        evaluate = parts or ["test"]
+        mine = [
+            {"train": "robust", "model": recipe, "evaluate": evaluate}
+            for one in nets
+            for recipe in one.values()
+        ]
         results = iter(self.sweep(mine, models.train, label=label))
         return [{name: next(results) for name in one} for one in nets]
 
@@ -269,26 +329,61 @@ class Study:
         results = self.sweep(mine, attack, label=f"{name}, seed {seed}")
         return dict(zip(keys, results, strict=True))
 
-    def all_seeds(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Gradient worst case, single steps and noise on all test images; and the cells of seed 0."""
-        radii, images = self.plan["RADII"], self.plan["IMAGES"]
+    def _ladder(
+        self, nets: dict[str, Any], images: int | None, seed: int, radii: Any = None, **more: Any
+    ) -> dict[tuple[str, str, float], Any]:
+        """The gradient attack at all radii of each norm, results by net, norm and radius."""
+        radii = self.plan["RADII"] if radii is None else radii
+        lists: dict[str, Any] = {norm: (sorted(values),) for norm, values in radii.items()}
         settings = {"steps": STEPS, "restarts": RESTARTS}
-        found = {
-            name: [
-                self._attack(name, radii, nets, images, s, **({"settings": settings} if more else {}))
-                for s, nets in enumerate(self.nets)
-            ]
-            for name, more in (("gradient", True), ("fgsm", False), ("noise", False))
+        keys, mine = self._cells("ladder", lists, nets, images, seed, settings=settings, **more)
+        results = self.sweep(mine, attack, label=f"ladder, seed {seed}")
+        return {
+            (net, norm, eps): {name: found[name][at] for name in found if name != "seconds"}
+            for (net, norm, _), found in zip(keys, results, strict=True)
+            for at, eps in enumerate(sorted(radii[norm]))
         }
-        table: dict[str, Any] = {}
-        for net, norm, eps in found["gradient"][0]:
-            row = {
-                name: summary([one[net, norm, eps]["accuracy"] for one in runs])
-                for name, runs in found.items()
-            }
-            row["zero_gradients"] = max(one[net, norm, eps]["zero_gradients"] for one in found["gradient"])
-            table.setdefault(net, {}).setdefault(norm, {})[str(eps)] = row
-        return table, {name: runs[0] for name, runs in found.items()}
+
+    def all_seeds(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Gradient worst case, single steps and noise on the same test images; and the cells of seed 0."""
+        radii, images = self.plan["RADII"], self.plan["IMAGES"]
+        nets = [{**self.nets[0], "bio, 1000 passes": self.alone["bio, 1000 passes"]}, *self.nets[1:]]
+        found = {
+            "gradient": [self._ladder(one, images, s) for s, one in enumerate(nets)],
+            **{
+                name: [self._attack(name, radii, one, images, s) for s, one in enumerate(nets)]
+                for name in ("fgsm", "noise")
+            },
+        }
+        return _table(found), {name: runs[0] for name, runs in found.items()}
+
+    def whole(self) -> dict[str, Any]:
+        """The gradient worst case on all test images, for a few nets of seed 0."""
+        nets = {**self.nets[0], **self.alone}
+        found = self._ladder({name: nets[name] for name in self.plan["WHOLE"]}, None, 0)
+        return _table({"gradient": [found]})
+
+    def cifar(self) -> dict[str, Any]:
+        """Three kinds of nets on CIFAR-10 against gradients and noise; nothing without their record."""
+        try:
+            run = record("cifar10")
+        except FileNotFoundError:
+            return {}
+        beta = run["epochs"][str(cifar.EPOCHS)]["beta"]["chosen"]
+        nets = [models.on_cifar(s, beta) for s in range(self.seeds)]
+        clean = self._train(nets, "CIFAR-10", ["cifar-test"])
+        radii, images, part = self.plan["CIFAR_RADII"], self.plan["CIFAR_IMAGES"], "cifar-test"
+        found = {
+            "gradient": [self._ladder(one, images, s, radii, part=part) for s, one in enumerate(nets)],
+            "noise": [self._attack("noise", radii, one, images, s, part=part) for s, one in enumerate(nets)],
+        }
+        return {
+            "images": images,
+            "test_accuracy": {
+                name: summary([one[name]["cifar-test_accuracy"] for one in clean]) for name in nets[0]
+            },
+            "gradient": _table(found),
+        }
 
     def one_seed(self) -> dict[str, Any]:
         """The curve with more restarts, more steps, and the attacks of others, on fixed images of seed 0."""
@@ -317,7 +412,7 @@ class Study:
                 "gradient", radii, few, count, settings={"steps": STEPS, "restarts": RESTARTS}
             ),
             "apgd": self._attack("apgd", radii, few, count, settings=APGD),
-            "square": self._attack("square", radii, few, count, settings=self.plan["SQUARE"]),
+            "square": self._attack("square", self.plan["SQUARES"], few, count, settings=self.plan["SQUARE"]),
             "walks": dict(
                 zip(
                     itertools.product(few, radii),
@@ -328,12 +423,12 @@ class Study:
         }
         sources = [
             {"model": few[net], "targets": few, "norm": norm, "eps": eps, "images": count, "seed": 0}
-            for norm, eps in TRANSFER.items()
+            for norm, eps in self.plan["TRANSFER"].items()
             for net in few
         ]
         found["transfer"] = dict(
             zip(
-                itertools.product(TRANSFER, few),
+                itertools.product(self.plan["TRANSFER"], few),
                 self.sweep(sources, transfer, label="transfer"),
                 strict=True,
             )
@@ -350,11 +445,12 @@ class Study:
                 "gradient": unpacked(found["base"][key]["survived"], count)
                 & unpacked(found["steps"][key]["survived"], count),
                 "apgd": unpacked(found["apgd"][key]["survived"], count),
-                "square": unpacked(found["square"][key]["survived"], count),
             }
+            if key in found["square"]:
+                alive["square"] = unpacked(found["square"][key]["survived"], count)
             if key in found["curve"]:
                 alive["gradient"] &= unpacked(found["curve"][key]["survived"], count)
-            if eps == TRANSFER[norm]:
+            if eps == self.plan["TRANSFER"].get(norm):
                 alive["transfer"] = np.logical_and.reduce(
                     [
                         unpacked(found["transfer"][norm, source]["survived"][net], count)
@@ -513,6 +609,11 @@ def reproduce_robustness(
             "m": study.m,
             "beta": study.beta,
             "n": models.POWER,
+            "goal": study.goal,
+            "decays": study.decays,
+            "passes": models.PASSES,
+            "readout_epochs": models.READOUT_EPOCHS,
+            "backprop_epochs": models.BACKPROP_EPOCHS,
             "dynamical": study.dynamical,
             "steps": STEPS,
             "restarts": RESTARTS,
@@ -524,19 +625,22 @@ def reproduce_robustness(
             "apgd": APGD,
             "square": study.plan["SQUARE"],
             "hop_skip_jump": study.plan["HOP_SKIP_JUMP"],
-            "transfer": TRANSFER,
+            "transfer": study.plan["TRANSFER"],
             "adversarial_training": models.ADVERSARIAL,
         },
         nets=nets,
         gradient=gradient,
+        whole=study.whole(),
         curve=curve,
         worst=worst,
         transfer={
-            norm: {s: found["transfer"][norm, s]["accuracy"] for s in study.nets[0]} for norm in TRANSFER
+            norm: {s: found["transfer"][norm, s]["accuracy"] for s in study.nets[0]}
+            for norm in study.plan["TRANSFER"]
         },
         sanity=study.sanity(base, found, worst),
         trap=study.trap(),
         understand=study.understand(),
+        cifar10=study.cifar(),
     )
 
 
@@ -550,6 +654,22 @@ def compare(run: dict[str, Any]) -> list[tuple[str, str, str]]:
                 rows.append((f"{net}, {norm} {eps}", clean, cells.shown(entry["gradient"])))
     failed = [row for row in run["sanity"] if not row["holds"]]
     return [*rows, *((f"{r['net']}: {r['check']}", "must hold", f"NO: {r['value']}") for r in failed)]
+
+
+def _table(found: dict[str, list[Any]]) -> dict[str, Any]:
+    """Summaries over seeds, by net, norm and radius."""
+    table: dict[str, Any] = {}
+    for key in found["gradient"][0]:
+        runs = [one for one in found["gradient"] if key in one]
+        net, norm, eps = key
+        table.setdefault(net, {}).setdefault(norm, {})[str(eps)] = {
+            **{
+                name: summary([one[key]["accuracy"] for one in each if key in one])
+                for name, each in found.items()
+            },
+            "zero_gradients": max(one[key]["zero_gradients"] for one in runs),
+        }
+    return table
 
 
 def _percent(alive: np.ndarray) -> float:

@@ -313,7 +313,7 @@ def test_rows_that_reach_one_give_the_median_image_a_current_of_one(tiny):
     for factor in (1.0, 7.0):
         W = factor * cells.images("cifar-45k")[0][:20]
         X = cells.seen("cifar-45k", "as they are", "cifar-45k")
-        reached = (X[:5000] @ (W / cells._reach(W, X)).T).max(axis=1)
+        reached = (X[:5000] @ (W / cells.reach(W, X)).T).max(axis=1)
         assert np.median(reached) == pytest.approx(1.0, rel=1e-5)
         seen_cells.append(reached)
     np.testing.assert_allclose(*seen_cells, rtol=1e-5)

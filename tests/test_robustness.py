@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 
 import numpy as np
 import pytest
 
-from bionet import _records, _robust_models, attacks, cells, data, paper, robustness
+from bionet import _records, _robust_models, attacks, cells, cifar, data, paper, persistence, robustness
 from bionet._robust_facts import certified_l2, facts, surface
 from bionet.mlp import BackpropClassifier
 from bionet.readout import PowerReadout
@@ -26,7 +27,6 @@ NETS = {
     "backprop, adversarial",
     "backprop, matched",
     "backprop, power, matched",
-    "backprop, decay, matched",
 }
 DYNAMICAL = {"passes": 1, "w_inh": 0.8, "h_star": 0.5, "delta": 0.4, "duration": 0.2, "init": 1.0}
 
@@ -38,12 +38,15 @@ def tiny(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "load", lambda name, split="train", **kw: load("digits", split=split))
     monkeypatch.setattr(robustness, "load", data.load)
     monkeypatch.setattr(paper, "PAPER", {**paper.PAPER, "n_hidden": 12, "n_epochs": 2})
-    for name, value in {"SPLIT": 200, "READOUT_EPOCHS": 6}.items():
+    monkeypatch.setattr(cifar, "PAPER", {**cifar.PAPER, "n_hidden": 12})
+    for name, value in {"SPLIT": 200, "CIFAR_SPLIT": 200}.items():
         monkeypatch.setattr(cells, name, value)
     for name, value in {
         "HIDDEN": 12,
         "OTHER_POWERS": (1.0,),
-        "DELTA_EPOCHS": 1,
+        "PASSES": 2,
+        "READOUT_EPOCHS": 10,
+        "DECAYS": (10.0, 1e-3),
         "BACKPROP_EPOCHS": 2,
         "ADVERSARIAL_EPOCHS": 1,
         "ADVERSARIAL": {"norm": "linf", "eps": 0.1, "steps": 2},
@@ -53,7 +56,11 @@ def tiny(tmp_path, monkeypatch):
         "RADII": {"linf": (0.1,), "l2": (1.0,)},
         "CURVE": {"linf": (0.1, 0.5), "l2": (1.0,)},
         "INDEPENDENT": {"linf": (0.1,), "l2": (1.0,)},
+        "SQUARES": {"linf": (0.1,)},
         "TRANSFER": {"linf": 0.1, "l2": 1.0},
+        "WHOLE": ("bio", "bio, 1000 passes"),
+        "CIFAR_RADII": {"linf": (0.05, 0.1), "l2": (0.5,)},
+        "CIFAR_IMAGES": 30,
         "STEPS": 2,
         "MORE_STEPS": 3,
         "CURVE_RESTARTS": 2,
@@ -69,12 +76,23 @@ def tiny(tmp_path, monkeypatch):
         monkeypatch.setattr(robustness, name, value)
     monkeypatch.setattr(robustness, "chosen_loss", lambda: (6.0, 0.1))
     chosen = {**DYNAMICAL, "length": {"power": 2.2, "cross_entropy": 2.2}}
-    monkeypatch.setattr(robustness, "record", lambda name: {"settings": {"chosen": {"dynamical 12": chosen}}})
-    monkeypatch.setattr(cells, "results_folder", lambda: tmp_path / "results")
+    records = {
+        "dynamical": {"settings": {"chosen": {"dynamical 12": chosen}}},
+        "cifar10": {"epochs": {"200": {"beta": {"chosen": 0.1}}}},
+    }
+    monkeypatch.setattr(robustness, "record", records.__getitem__)
+    for module in (cells, _robust_models):
+        monkeypatch.setattr(module, "results_folder", lambda: tmp_path / "results")
     monkeypatch.setenv("BIONET_RUNS", str(tmp_path / "runs"))
     caches = (cells.images, cells.seen, cells._statistics)
     for cached in caches:
         cached.cache_clear()
+    kept = tmp_path / "runs" / "kept"
+    kept.mkdir(parents=True)
+    digits = data.load("digits")
+    net = PowerReadout(np.eye(12, 784), n_epochs=2, random_state=0).fit(digits.images, digits.labels)
+    for name in ("mnist-seed0", "cifar10-200-seed0", "cifar10-200-seed1"):
+        persistence.save(net, kept / f"{name}.npz")
     yield tmp_path
     for cached in caches:
         cached.cache_clear()
@@ -87,8 +105,15 @@ def tiny(tmp_path, monkeypatch):
 def test_the_run_records_itself_and_goes_on_where_it_was(tiny, monkeypatch):
     made = robustness.reproduce_robustness(seeds=2, progress=False)
     _records.validate(json.loads(json.dumps(made)))
-    assert set(made["nets"]) == NETS | {"bio, steep", "bio, cross-entropy, n = 1"}
-    assert set(made["gradient"]) == set(made["worst"]) == NETS
+    alone = {"bio, steep", "bio, 1000 passes", "bio, cross-entropy, n = 1"}
+    assert set(made["nets"]) == NETS | alone
+    assert set(made["worst"]) == NETS
+    assert set(made["gradient"]) == NETS | {"bio, 1000 passes"}
+    assert set(made["whole"]) == {"bio", "bio, 1000 passes"}
+    assert set(made["cifar10"]["gradient"]) == {"bio", "random rows", "backprop"}
+    held = made["settings"]["decays"]
+    assert min(held, key=float) == list(held)[-1]
+    assert all(accuracy < made["settings"]["goal"] for accuracy in list(held.values())[:-1])
     for net in NETS:
         assert len(made["nets"][net]["test_accuracy"]["values"]) == 2
         for norm in attacks.NORMS:
@@ -97,7 +122,8 @@ def test_the_run_records_itself_and_goes_on_where_it_was(tiny, monkeypatch):
                 a <= b for a, b in zip(*(entry[k]["values"] for k in ("gradient", "noise")), strict=True)
             )
             (both,) = made["worst"][net][norm].values()
-            assert both["all"] <= min(both[k] for k in ("gradient", "apgd", "square", "transfer"))
+            assert both["all"] <= min(both[k] for k in ("gradient", "apgd", "transfer"))
+            assert ("square" in both) == (norm == "linf")
     checks = {row["check"] for row in made["sanity"]}
     assert len(checks) == 12
     assert {row["net"] for row in made["sanity"]} == NETS
@@ -112,6 +138,26 @@ def test_the_run_records_itself_and_goes_on_where_it_was(tiny, monkeypatch):
     assert {k: v for k, v in again.items() if k != "provenance"} == {
         k: v for k, v in json.loads(json.dumps(made)).items() if k != "provenance"
     }
+
+
+def test_a_ladder_loses_what_its_lower_rungs_lost(tiny):
+    """And it is as strong as the attack at each radius alone, up to what those find by other walks."""
+    recipe = _robust_models.backprop(0)
+    cell = {"model": recipe, "norm": "linf", "images": 60, "seed": 0, "settings": {"steps": 5, "restarts": 2}}
+    radii = [0.02, 0.05, 0.1, 0.3]
+    rungs = robustness.attack({**cell, "attack": "ladder", "eps": radii})
+    alive = [robustness.unpacked(text, 60) for text in rungs["survived"]]
+    assert all((b <= a).all() for a, b in itertools.pairwise(alive))
+    for eps, left in zip(radii, alive, strict=True):
+        alone = robustness.attack({**cell, "attack": "gradient", "eps": eps})
+        found = robustness.unpacked(alone["survived"], 60)
+        assert abs(int(left.sum()) - int(found.sum())) <= 2
+    assert alive[0].sum() > alive[-1].sum()
+
+
+def test_a_net_that_was_not_kept_is_asked_for(tiny):
+    with pytest.raises(FileNotFoundError, match="bionet reproduce mnist"):
+        _robust_models.trained(_robust_models.stored("mnist-seed9"))
 
 
 def test_which_images_survive_is_kept():
