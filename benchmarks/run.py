@@ -9,6 +9,7 @@ rivals are what the talk did (Euler steps). Only ratios compare between machines
     python benchmarks/run.py --threads 2
     python benchmarks/run.py --dynamics     equations 1 to 3 alone; they have a record of their own
     python benchmarks/run.py --cifar        one minibatch of CIFAR-10's size; it has a record of its own
+    python benchmarks/run.py --attacks      one step of an attack, and a whole one; they have a record, too
 
 The floor of the fast rule is its own forward product, in the faster of its two orientations. The first table
 gives that product with every kernel that OpenBLAS has for this processor, each in a process of its own, and
@@ -30,7 +31,7 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from bionet import _ranked_host, backend, data, dynamics, experiments, plasticity, ranking
+from bionet import _ranked_host, attacks, backend, data, dynamics, experiments, plasticity, ranking
 from bionet._ranked_host import HostRule
 from bionet.mlp import BackpropClassifier
 from bionet.readout import PowerReadout
@@ -43,6 +44,8 @@ from run_notebooks import processor  # noqa: E402
 
 TARGET = ROOT / "results" / "benchmarks.json"
 CIFAR_TARGET = ROOT / "results" / "cifar10_speed.json"
+ATTACK_TARGET = ROOT / "results" / "attack_speed.json"
+ATTACKED, ATTACK_STEPS = 500, 40  # images of a block; steps of the attack on all test images
 DYNAMICS_TARGET = ROOT / "results" / "dynamics_speed.json"
 HIDDEN, FEATURES = 484, 784  # the talk's network
 PAPER_HIDDEN, BATCH = 2000, 100  # the paper's
@@ -247,6 +250,66 @@ def time_cifar(where: dict[str, object], repeats: int) -> None:
         )
     written = json.dumps({"machine": where, "rows": table}, indent=2)
     CIFAR_TARGET.write_text(written + "\n", encoding="utf-8")
+
+
+def attacked_nets() -> dict[str, PowerReadout | BackpropClassifier]:
+    """A bio net and a net for back-propagation of the paper's size, hardly trained: a step costs the same."""
+    images, labels = mnist().images[:2000], mnist().labels[:2000]
+    W = np.random.default_rng(0).standard_normal((PAPER_HIDDEN, images.shape[1])).astype(np.float32)
+    nets = {
+        "competing units": PowerReadout(W, n_epochs=1, random_state=0),
+        "back-propagation": BackpropClassifier(PAPER_HIDDEN, n_epochs=1, random_state=0),
+    }
+    return {name: net.fit(images, labels) for name, net in nets.items()}
+
+
+def attack_step(repeats: int) -> list[dict[str, object]]:
+    """Seconds of a step of PGD on a block of images, beside the matrix products of a pass there and back."""
+    X, y = mnist().images[:ATTACKED], mnist().labels[:ATTACKED]
+    found = []
+    for name, net in attacked_nets().items():
+        W, V = (net.components_, net.coef_) if isinstance(net, PowerReadout) else net.coefs_
+        H = np.maximum(X @ W.T, 0)
+        G = H @ V.T
+
+        def products(W: np.ndarray = W, V: np.ndarray = V, H: np.ndarray = H, G: np.ndarray = G) -> None:
+            for left, right in ((X, W.T), (H, V.T), (G, V), (H, W)):
+                left @ right
+
+        def steps(count: int, net: object = net) -> Work:
+            return lambda: attacks.pgd(net, X, y, 0.1, steps=count)
+
+        few, many = 5, 25
+        taken = []
+        for _ in range(max(3, repeats // 10)):
+            taken.append((seconds(steps(few)), seconds(steps(many)), seconds(products), seconds(products)))
+        ours = (statistics.median(t[1] for t in taken) - statistics.median(t[0] for t in taken)) / (
+            many - few
+        )
+        theirs = statistics.median(each for t in taken for each in t[2:])
+        found.append({"net": name, "seconds": ours, "floor": theirs, "ratio": ours / theirs})
+    return found
+
+
+def time_attacks(where: dict[str, object], repeats: int) -> None:
+    """Print the table of the attacks and write their record, with its machine."""
+    print(f"\none step of PGD on {ATTACKED} images, {PAPER_HIDDEN} hidden units, beside its matrix products")
+    print(f"{'net':<18} {'ms':>8} {'floor, ms':>10} {'ratio':>7}")
+    table = attack_step(repeats)
+    for row in table:
+        print(
+            f"{row['net']:<18} {1e3 * row['seconds']:>8.2f} {1e3 * row['floor']:>10.2f} {row['ratio']:>7.3g}"
+        )
+    test = data.load("mnist", "test", stand_in=True)
+    net = attacked_nets()["competing units"]
+    whole = seconds(lambda: attacks.pgd(net, test.images, test.labels, 0.1, steps=ATTACK_STEPS))
+    print(f"PGD, {ATTACK_STEPS} steps, all {len(test)} test images, no early stop: {whole:.1f} s")
+    record = {
+        "machine": where,
+        "rows": table,
+        "whole": {"images": len(test), "steps": ATTACK_STEPS, "seconds": whole},
+    }
+    ATTACK_TARGET.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 def kernels(threads: int) -> list[dict[str, object]]:
@@ -464,6 +527,7 @@ def main() -> None:
     )
     parser.add_argument("--dynamics", action="store_true", help="only equations 1 to 3")
     parser.add_argument("--cifar", action="store_true", help="only a minibatch of CIFAR-10's size")
+    parser.add_argument("--attacks", action="store_true", help="only adversarial attacks")
     options = parser.parse_args()
     threads = options.threads
     if _ranked_host.compiled is not None:
@@ -481,6 +545,9 @@ def main() -> None:
             return
         if options.cifar:
             time_cifar(where, options.repeats)
+            return
+        if options.attacks:
+            time_attacks(where, options.repeats)
             return
         by_kernel = kernels(threads)
         print(f"\none minibatch of {BATCH}, {PAPER_HIDDEN} x {FEATURES}, float32, beside its forward product")
@@ -511,6 +578,7 @@ def main() -> None:
                 {"what": what, "against": against, "seconds": ours, "against_seconds": theirs, "ratio": ratio}
             )
         time_cifar(where, options.repeats)
+        time_attacks(where, options.repeats)
         time_the_dynamics(where)
     device = gpu()
     print(f"\nGPU: {device if device else 'none that CuPy can use here; its rows were not measured'}")

@@ -141,6 +141,17 @@ def _statistics(part: str, view: str) -> tuple[np.ndarray, np.ndarray]:
     return mean, ((axes * scale) @ axes.T).astype(np.float32)
 
 
+def as_seen_by_pixels(W: np.ndarray, view: str | None, fitted_on: str) -> np.ndarray:
+    """Rows that act on a view of the images, as rows that act on the centred pixels.
+
+    Up to each image's length, which divides all currents alike.
+    """
+    if view not in ("standardised", "whitened"):
+        return W
+    turn = _statistics(fitted_on, view)[1]
+    return W @ turn.T if turn.ndim == 2 else W * turn
+
+
 def _without_mean(X: np.ndarray) -> np.ndarray:
     return X - X.mean(axis=1, keepdims=True)
 

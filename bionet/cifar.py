@@ -228,7 +228,8 @@ def _powers(name: str) -> tuple[float, ...]:
 
 def reproduce_cifar10_controls(
     seeds: int = 3,
-    many_seeds: int = 1,
+    many_seeds: int = 3,
+    long_seeds: int = 1,
     jobs: int = 1,
     dask: str | None = None,
     progress: bool = True,
@@ -246,6 +247,8 @@ def reproduce_cifar10_controls(
         Seeds of the kinds with few rows; with 0 they are left out.
     many_seeds : int
         Seeds of those with as many as the paper's; their ranked rows are those of `reproduce_cifar10`.
+    long_seeds : int
+        Of these, seeds at 1000 passes; and of the pixels, whose readout has no rows that a seed could change.
     jobs, dask, progress
         See :func:`bionet.sweeps.run`.
     """
@@ -262,10 +265,10 @@ def reproduce_cifar10_controls(
         "ranked": (lambda s: rows(s, chosen, **CONTROL), VIEW, seeds),
         "delta = 0": (lambda s: rows(s, {**chosen, "k": 2, "delta": 0.0}, **CONTROL), VIEW, seeds),
         **{kind: (drawn(kind, few), VIEW, seeds) for kind in ("random", "kmeans", "pca")},
-        "pixels": (lambda s: None, VIEW, many_seeds),
+        "pixels": (lambda s: None, VIEW, long_seeds),
         **{
-            f"ranked, {passes} passes": (lambda s, n=passes: rows(s, chosen, n_epochs=n), VIEW, many_seeds)
-            for passes in (EPOCHS, LONG_EPOCHS)
+            f"ranked, {passes} passes": (lambda s, n=passes: rows(s, chosen, n_epochs=n), VIEW, count)
+            for passes, count in ((EPOCHS, many_seeds), (LONG_EPOCHS, long_seeds))
         },
         "random, many": (drawn("random", many), VIEW, many_seeds),  # k-means of 2000 takes too long
     }

@@ -79,7 +79,7 @@ def _trained_net() -> Path:
 def _rows(cell: dict[str, Any]) -> np.ndarray:
     kind = cell["rows"]["kind"]
     if kind == "backprop":
-        W = persistence.load(_trained_net()).coefs_[0]
+        W = cells.as_seen_by_pixels(persistence.load(_trained_net()).coefs_[0], cell["view"], cell["train"])
     elif kind == "photographs":
         W = cells.images(cell["train"])[0][:PHOTOGRAPHS]
     else:
@@ -110,9 +110,15 @@ def reproduce_cifar10_colour(
     once: dict[str, tuple[Any, str]] = {
         "ranked, long": (lambda s: cifar.rows(s, chosen, n_epochs=cifar.LONG_EPOCHS), cifar.VIEW),
         "pca": (lambda s: {"kind": "pca", "n_hidden": count, "seed": s}, cifar.VIEW),
-        **({"backprop": (lambda s: {"kind": "backprop"}, cifar.VIEW)} if _trained_net().exists() else {}),
+        "kmeans": (
+            lambda s: {"kind": "kmeans", "n_hidden": cifar.CONTROL["n_hidden"], "seed": s},
+            cifar.VIEW,
+        ),
         "photographs": (lambda s: {"kind": "photographs"}, cifar.VIEW),
     }
+    if _trained_net().exists():
+        net_view = record("cifar10_end_to_end")["selection"]["chosen"]["view"]
+        once["backprop"] = (lambda s: {"kind": "backprop"}, net_view)
     table = {}
     for name, (make, view) in {**kinds, **once}.items():
         for shuffled in (False, True) if name == "ranked" else (False,):

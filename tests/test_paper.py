@@ -308,6 +308,22 @@ def test_views_of_the_images(tiny):
         cells.seen(part, "red", part)
 
 
+@pytest.mark.parametrize("view", [None, "as they are", "centred", "standardised", "whitened"])
+def test_rows_seen_by_pixels_order_the_units_as_they_do_on_the_view(tiny, view):
+    """Differences of currents between two images agree, but for each image's length."""
+    part = "cifar-45k"
+    W = np.random.default_rng(0).standard_normal((7, cells.images(part)[0].shape[1]))
+    V = cells.as_seen_by_pixels(W, view, part)
+    X = cells.images(part)[0][:50].astype(np.float64)
+    if view in ("standardised", "whitened"):
+        mean, turn = cells._statistics(part, view)
+        X = cells._without_mean(X) - mean
+        currents = (X @ turn if turn.ndim == 2 else X * turn) @ W.T
+        np.testing.assert_allclose(X @ V.T, currents, rtol=1e-4, atol=1e-4)
+    else:
+        np.testing.assert_array_equal(V, W)
+
+
 def test_rows_that_reach_one_give_the_median_image_a_current_of_one(tiny):
     seen_cells = []
     for factor in (1.0, 7.0):
