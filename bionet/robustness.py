@@ -21,7 +21,7 @@ from bionet.attacks import PGD
 from bionet.cells import Sweep, chosen_loss, summary
 from bionet.data import load
 
-RADII = {"linf": (0.05, 0.1, 0.2), "l2": (0.5, 1.0, 2.0)}  # all seeds
+RADII = {"linf": (0.05, 0.1, 0.2, 0.3), "l2": (0.5, 1.0, 2.0, 3.0)}  # all seeds
 CURVE = {"linf": (0.05, 0.1, 0.15, 0.2, 0.3, 0.5), "l2": (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)}  # one seed
 INDEPENDENT = {"linf": (0.1, 0.2), "l2": (1.0, 2.0)}  # radii of the library's attacks, one seed
 SQUARES = {"linf": (0.1, 0.2), "l2": (2.0,)}  # of them, those of Square
