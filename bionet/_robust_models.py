@@ -26,9 +26,10 @@ OTHER_POWERS = (1.0, 2.0, 8.0)  # on the same rows, one seed: the role of n
 PASSES = 100  # of the rows: more do not lower the error (the run ``scale``)
 READOUT_EPOCHS = 100
 BACKPROP_EPOCHS = 6
-RATE = 1e-3
+BACKPROP_BATCH = 250
+RATE = 2e-3
 DECAYS = (3e-3, 1e-3, 3e-4, 1e-4)  # penalties on the mean loss, the strongest first
-ADVERSARIAL_EPOCHS = 6
+ADVERSARIAL_EPOCHS = 4
 ADVERSARIAL = {"norm": "linf", "eps": 0.1, "steps": 3}  # of the attacks in adversarial training
 STEEP = (6.0, 1.0)  # m and beta of the readout that saturates
 CHECK = 20  # minibatches between looks at the held-out images, where training stops early
@@ -67,7 +68,7 @@ def backprop(seed: int, epochs: int | None = None, **more: Any) -> dict[str, Any
     net = {
         "hidden": HIDDEN,
         "learning_rate": rates,
-        "batch_size": cells.BATCH,
+        "batch_size": BACKPROP_BATCH,
         "n_epochs": epochs,
         "random_state": seed,
         **{name: value for name, value in more.items() if not name.isupper()},
@@ -107,14 +108,12 @@ def recipes(
     epochs = READOUT_EPOCHS
     power = power_readout(m, beta, epochs, seed, POWER)
     rows = ranked_rows(seed, n_epochs=PASSES)
-    same: dict[str, Any] = {"activation": "power", "n": POWER, "unit_norm": True, "ROWS": "start"}
     nets = {
         "bio": readout(rows, power),
         "bio, cross-entropy": readout(rows, entropy_readout(epochs, seed, POWER)),
         "bio, Delta = 0": readout(ranked_rows(seed, delta=0.0, n_epochs=PASSES), power),
         "random rows": readout({"kind": "random", "n_hidden": HIDDEN, "seed": seed}, power),
         "backprop": backprop(seed),
-        "backprop, power": backprop(seed, **same),
         "backprop, decay": backprop(seed, weight_decay=decay),
         "backprop, norms": backprop(seed, unit_norm=True, ROWS="kept"),
         "backprop, adversarial": backprop(seed, ADVERSARIAL_EPOCHS, ADVERSARIAL=ADVERSARIAL),
@@ -131,7 +130,7 @@ def matched(seed: int, accuracy: float) -> dict[str, dict[str, Any]]:
     same: dict[str, Any] = {"activation": "power", "n": POWER, "unit_norm": True, "ROWS": "start"}
     return {
         "backprop, matched": backprop(seed, STOP=accuracy),
-        "backprop, power, matched": backprop(seed, **same, STOP=accuracy),
+        "backprop, power": backprop(seed, **same, STOP=accuracy),
     }
 
 

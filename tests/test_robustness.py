@@ -26,7 +26,6 @@ NETS = {
     "backprop, norms",
     "backprop, adversarial",
     "backprop, matched",
-    "backprop, power, matched",
 }
 DYNAMICAL = {"passes": 1, "w_inh": 0.8, "h_star": 0.5, "delta": 0.4, "duration": 0.2, "init": 1.0}
 
