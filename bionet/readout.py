@@ -160,8 +160,15 @@ class PowerReadout(GradientClassifier):
         return fitted, self._own_rows(fitted.components_, X)
 
     def _own_rows(self, rows: Array, X: Array) -> Array:
-        """A copy of `rows` beside `X`: units that learn on do not change a trained readout."""
-        W = asarray_like(np.array(to_host(rows)), X)
+        """A copy of `rows` beside `X`: units that learn on do not change a trained readout.
+
+        Subnormal weights become 0. Those of always-blank pixels shrink until they are subnormal, and then
+        slow every product by an order of magnitude.
+        """
+        own = np.array(to_host(rows))
+        if np.issubdtype(own.dtype, np.floating):
+            own[np.abs(own) < np.finfo(own.dtype).smallest_normal] = 0
+        W = asarray_like(own, X)
         require_finite("the units' rows", W)
         return W
 

@@ -424,3 +424,20 @@ def test_units_of_another_kind_are_refused(problem, units, error, match):
 def test_schedules_of_another_kind_are_refused(problem, rate):
     with pytest.raises(ValueError, match=r"learning_rate must be|epochs must be an integer"):
         PowerReadout(learning_rate=rate).fit(*problem)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rows_hold_no_subnormal_weights(dtype):
+    """They would slow every product; what they add is below rounding."""
+    rng = np.random.default_rng(0)
+    X, y = rng.random((30, 6)).astype(dtype), np.arange(30) % 3
+    W = rng.standard_normal((5, 6)).astype(dtype)
+    W[1, 2] = np.finfo(dtype).smallest_subnormal
+    W[2, 3] = -np.finfo(dtype).smallest_normal
+    given = W.copy()
+    net = PowerReadout(W, n_epochs=2, random_state=0).fit(X, y)
+    np.testing.assert_array_equal(W, given)
+    assert net.components_[1, 2] == 0
+    kept = np.ones(W.shape, bool)
+    kept[1, 2] = False
+    np.testing.assert_array_equal(net.components_[kept], W[kept])

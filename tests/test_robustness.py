@@ -23,6 +23,7 @@ NETS = {
     "backprop",
     "backprop, power",
     "backprop, decay",
+    "backprop, more decay",
     "backprop, norms",
     "backprop, adversarial",
     "backprop, matched",
@@ -58,6 +59,7 @@ def tiny(tmp_path, monkeypatch):
         "SQUARES": {"linf": (0.1,)},
         "TRANSFER": {"linf": 0.1, "l2": 1.0},
         "WHOLE": ("bio", "bio, 1000 passes"),
+        "ASKED": ("bio", "backprop"),
         "CIFAR_RADII": {"linf": (0.05, 0.1), "l2": (0.5,)},
         "CIFAR_IMAGES": 30,
         "STEPS": 2,
@@ -122,7 +124,9 @@ def test_the_run_records_itself_and_goes_on_where_it_was(tiny, monkeypatch):
             )
             (both,) = made["worst"][net][norm].values()
             assert both["all"] <= min(both[k] for k in ("gradient", "apgd", "transfer"))
-            assert ("square" in both) == (norm == "linf")
+            asked = net in ("bio", "backprop")
+            assert ("square" in both) == (norm == "linf" and asked)
+            assert ("hop_skip_jump" in both) == asked
     checks = {row["check"] for row in made["sanity"]}
     assert len(checks) == 12
     assert {row["net"] for row in made["sanity"]} == NETS
