@@ -45,8 +45,9 @@ def readout(
 ) -> dict[str, Any]:
     """Recipe of a readout on rows, which are scaled to a Euclidean length if one is given.
 
-    ``reach`` scales all rows together, so that the largest current of the median image is 1; ``schedule`` and
-    ``batch_size`` are those of a cell's readout (:func:`bionet.cells.measure`).
+    ``as_long_as`` are rows whose median length these get; ``reach`` scales all rows together, so that the
+    largest current of the median image is 1; ``schedule`` and ``batch_size`` are those of a cell's readout
+    (:func:`bionet.cells.measure`).
     """
     return {"kind": "readout", "rows": rows, "length": length, "readout": settings, "train": part, **more}
 
@@ -113,7 +114,7 @@ def recipes(
         "bio": readout(rows, power),
         "bio, cross-entropy": readout(rows, entropy_readout(epochs, seed, POWER)),
         "bio, Delta = 0": readout(ranked_rows(seed, delta=0.0, n_epochs=PASSES), power),
-        "random rows": readout({"kind": "random", "n_hidden": HIDDEN, "seed": seed}, power),
+        "random rows": readout({"kind": "random", "n_hidden": HIDDEN, "seed": seed}, power, as_long_as=rows),
         "backprop": backprop(seed),
         "backprop, decay": backprop(seed, weight_decay=decay),
         "backprop, more decay": backprop(seed, weight_decay=MORE_DECAY),
@@ -208,6 +209,9 @@ def _train_readout(recipe: dict[str, Any]) -> PowerReadout:
     W, _ = cells.rows_of(recipe["rows"], recipe["train"])
     if recipe["length"]:
         W = W * (recipe["length"] / np.linalg.norm(W, axis=1, keepdims=True)).astype(np.float32)
+    if recipe.get("as_long_as"):
+        like, _ = cells.rows_of(recipe["as_long_as"], recipe["train"])
+        W = W * np.float32(cells.length(like) / cells.length(W))
     if recipe.get("reach"):
         W = W * np.float32(1.0 / cells.reach(W, X))
     return cells.readout_of(W, recipe["readout"]).fit(X, y)
