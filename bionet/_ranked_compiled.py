@@ -159,8 +159,8 @@ def _change_rows(chosen, X, W, currents, pair, delta, slot, touched, coefficient
     return n, top
 
 
-def _apply_tiled(W, tiles, rows, touched, n, scale, p):
-    width = tiles.shape[2]
+def _apply_tiled(W, tiles, rows, touched, n, scale, p, nothing):
+    width, zero = tiles.shape[2], W.dtype.type(0)
     for c in numba.prange(n):
         h = touched[c]
         w = W[h]
@@ -168,18 +168,21 @@ def _apply_tiled(W, tiles, rows, touched, n, scale, p):
         P = tiles[h // width]
         u = h % width
         for f in range(w.shape[0]):
-            w[f] += scale * row[f]
+            x = w[f] + scale * row[f]
+            w[f] = zero if abs(x) < nothing else x
         for f in range(w.shape[0]):
             P[f, u] = _power(w[f], p)
 
 
-def _apply_rows(W, P, rows, touched, n, scale, p):
+def _apply_rows(W, P, rows, touched, n, scale, p, nothing):
+    zero = W.dtype.type(0)
     for c in numba.prange(n):
         h = touched[c]
         w = W[h]
         row = rows[c]
         for f in range(w.shape[0]):
-            w[f] += scale * row[f]
+            x = w[f] + scale * row[f]
+            w[f] = zero if abs(x) < nothing else x
         if p != 2.0:  # with p = 2 the covector is W itself
             for f in range(w.shape[0]):
                 P[h, f] = _power(w[f], p)

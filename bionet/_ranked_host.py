@@ -78,6 +78,9 @@ class HostRule:
         self._compiled = self.engine_for(engine) == "numba"
         self.W, self.X = W, np.ascontiguousarray(X)
         self.p, self.k, self.delta = p, k, delta
+        # Smaller weights become 0. Those of blank pixels shrink with every image that their unit wins; where
+        # their covectors are subnormal numbers, a step takes several times longer.
+        self._nothing = W.dtype.type(float(np.finfo(W.dtype).smallest_normal) ** (1.0 / max(2.0, p - 1.0)))
         hidden, features = W.shape
         size = min(batch_size, X.shape[0])
         self.size = size
@@ -199,9 +202,9 @@ class HostRule:
             else real(rate / _SMALLEST if change == change else change)
         )
         if self._sparse:
-            apply_tiled(self.W, self._tiles, self._rows, self._touched, touched, scale, self.p)
+            apply_tiled(self.W, self._tiles, self._rows, self._touched, touched, scale, self.p, self._nothing)
         else:
-            apply_rows(self.W, self._P, self._rows, self._touched, touched, scale, self.p)
+            apply_rows(self.W, self._P, self._rows, self._touched, touched, scale, self.p, self._nothing)
 
     def _step_numpy(self, chosen: np.ndarray, rate: float) -> None:
         batch, currents = self._product(chosen)
@@ -237,6 +240,7 @@ class HostRule:
         largest = max(float(rows.max()), -float(rows.min()), _SMALLEST)
         np.multiply(rows, self.W.dtype.type(rate / largest), out=rows)
         np.add(W_rows, rows, out=W_rows)
+        np.copyto(W_rows, 0, where=np.abs(W_rows, out=rows) < self._nothing)
         self.W[touched] = W_rows
         if self.p != 2.0:
             self._P[touched] = covector(W_rows, self.p, rows, W_rows)

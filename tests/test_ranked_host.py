@@ -152,6 +152,31 @@ def test_the_covectors_stay_those_of_the_weights(engine):
         np.testing.assert_allclose(kept, W * np.abs(W), rtol=1e-6)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", ["sparse", "dense"])
+def test_neither_weights_nor_covectors_become_subnormal(engine, dtype, kind):
+    """A pixel that is blank in all images: its weights shrink away, then they are 0. The rest is as defined."""
+    rng = np.random.default_rng(7)
+    X = digits(200, dtype) if kind == "sparse" else rng.random((200, 30)).astype(dtype)
+    X[:, 3] = 0
+    W = rng.standard_normal((20, X.shape[1])).astype(dtype)
+    W[:, 3] *= dtype(1e-15 if dtype is np.float32 else 1e-150)
+    started = W.copy()
+    rule = HostRule(W, X, 20, 3.0, 4, 0.4, engine)
+    order = np.tile(np.arange(200), 40)
+    rule.learn(order, 0.05)
+    settled = np.abs(np.linalg.norm(W, axis=1, ord=3) - 1) < 0.1
+    assert settled.sum() > 5
+    assert (W[settled, 3] == 0).any()
+    left = np.abs(W[W != 0])
+    assert left.min() ** 2 >= 0.99 * np.finfo(dtype).smallest_normal
+    batches = X[order].reshape(-1, 20, X.shape[1])
+    expected, _ = define(started, batches, 3.0, 4, 0.4, 0.05)
+    if dtype is np.float64:  # float32's rounding grows over so many steps
+        np.testing.assert_allclose(W, expected, atol=1e-9)
+
+
 def test_the_numpy_path_makes_no_dense_update():
     """Twenty steps allocate a small part of what one dense update would take."""
     X = digits(200, np.float32)
