@@ -156,7 +156,7 @@ def test_the_covectors_stay_those_of_the_weights(engine):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("kind", ["sparse", "dense"])
 def test_neither_weights_nor_covectors_become_subnormal(engine, dtype, kind):
-    """A pixel that is blank in all images: its weights shrink away, then they are 0. The rest is as defined."""
+    """The weights of a pixel that is always blank shrink away, then they are 0; the rest is as defined."""
     rng = np.random.default_rng(7)
     X = digits(200, dtype) if kind == "sparse" else rng.random((200, 30)).astype(dtype)
     X[:, 3] = 0
