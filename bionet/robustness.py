@@ -28,9 +28,9 @@ SQUARES = {"linf": (0.1, 0.2)}  # of them, those of Square; in L2 the library's 
 TRANSFER = {"linf": 0.2, "l2": 2.0}  # one seed
 CRITERIA = ("cross_entropy", "dlr")  # walks of a gradient attack take turns, each on the survivors so far
 STEPS, RESTARTS, CURVE_RESTARTS, MORE_STEPS = 40, 2, 5, 80
-IMAGES = 2000  # fixed test images of all seeds
+IMAGES = 1000  # fixed test images of all seeds
 WHOLE = ("bio", "backprop, matched")  # on all test images, one seed
-ASKED = (  # by Square and HopSkipJump, which need no gradient and much time
+ASKED = (  # by everything: the library's attacks, more steps, more restarts
     "bio",
     "bio, Delta = 0",
     "random rows",
@@ -38,18 +38,19 @@ ASKED = (  # by Square and HopSkipJump, which need no gradient and much time
     "backprop, decay",
     "backprop, adversarial",
 )
+CURVED = ("bio, dynamical", "bio, 1000 passes")  # with more restarts at all radii, beside those
 SUBSET = 1000  # fixed images of the curve, of the library's attacks, of transfer and of minimal changes
 WALKS = 100  # the first of them, for HopSkipJump
 APGD = {"steps": 50, "restarts": 1}
-SQUARE = {"iterations": 500}
-HOP_SKIP_JUMP = {"iterations": 10, "evaluations": 100, "most_evaluations": 500}
-MINIMAL_STEPS = 100
+SQUARE = {"iterations": 300}
+HOP_SKIP_JUMP = {"iterations": 10, "evaluations": 100, "most_evaluations": 300}
+MINIMAL_STEPS, MINIMAL_IMAGES = 100, 500
 LADDER = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5)  # of the trap
 UNDERFLOW = 1e-3  # share of zero gradients above which the survivors are attacked in float64, too
 SLACK = 0.5  # points that more steps or restarts may still find
 CHANCE = 10.0
 CIFAR_RADII = {"linf": (2 / 255, 4 / 255, 8 / 255), "l2": (0.25, 0.5, 1.0)}
-CIFAR_IMAGES = 1000
+CIFAR_IMAGES = 500
 QUICK = {
     "RADII": {"linf": (0.1,), "l2": (1.0,)},
     "CURVE": {"linf": (0.1, 0.5), "l2": (1.0,)},
@@ -57,6 +58,7 @@ QUICK = {
     "SQUARES": {"linf": (0.1,)},
     "TRANSFER": {"linf": 0.1, "l2": 1.0},
     "SUBSET": 200,
+    "MINIMAL_IMAGES": 100,
     "WALKS": 10,
     "CURVE_RESTARTS": 2,
     "SQUARE": {"iterations": 200},
@@ -64,6 +66,7 @@ QUICK = {
     "IMAGES": 500,
     "WHOLE": (),
     "ASKED": ASKED,
+    "CURVED": CURVED,
     "CIFAR_RADII": {"linf": (4 / 255,), "l2": (0.5,)},
     "CIFAR_IMAGES": 200,
 }
@@ -400,7 +403,8 @@ class Study:
     def one_seed(self) -> dict[str, Any]:
         """The curve with more restarts, more steps, and the attacks of others, on fixed images of seed 0."""
         count = self.plan["SUBSET"]
-        nets = {**self.nets[0], "bio, 1000 passes": self.alone["bio, 1000 passes"]}
+        every = {**self.nets[0], **self.alone}
+        nets = {name: every[name] for name in (*self.plan["ASKED"], *self.plan["CURVED"])}
         few, radii = self.nets[0], self.plan["INDEPENDENT"]
         asked = {name: few[name] for name in self.plan["ASKED"]}
         gradient = {"steps": STEPS, "restarts": self.plan["CURVE_RESTARTS"]}
@@ -420,12 +424,12 @@ class Study:
         found = {
             "curve": self._attack("gradient", self.plan["CURVE"], nets, count, settings=gradient),
             "steps": self._attack(
-                "gradient", radii, few, count, settings={"steps": MORE_STEPS, "restarts": RESTARTS}
+                "gradient", radii, asked, count, settings={"steps": MORE_STEPS, "restarts": RESTARTS}
             ),
             "base": self._attack(
-                "gradient", radii, few, count, settings={"steps": STEPS, "restarts": RESTARTS}
+                "gradient", radii, asked, count, settings={"steps": STEPS, "restarts": RESTARTS}
             ),
-            "apgd": self._attack("apgd", radii, few, count, settings=APGD),
+            "apgd": self._attack("apgd", radii, asked, count, settings=APGD),
             "square": self._attack(
                 "square", self.plan["SQUARES"], asked, count, settings=self.plan["SQUARE"]
             ),
@@ -499,6 +503,15 @@ class Study:
             def row(check: str, holds: bool, value: float, net: str = net) -> None:
                 rows.append({"net": net, "check": check, "holds": bool(holds), "value": round(value, 4)})
 
+            keys = [key for key in base["gradient"] if key[0] == net]
+            lead = min(base["fgsm"][key]["accuracy"] - base["gradient"][key]["accuracy"] for key in keys)
+            row("many steps beat one", lead >= 0, lead)
+            lead = min(base["noise"][key]["accuracy"] - base["gradient"][key]["accuracy"] for key in keys)
+            row("an attack beats noise of its size", lead >= 0, lead)
+            share = max(base["gradient"][key]["zero_gradients"] for key in keys)
+            row("no more zero gradients than float64 was needed for", share <= UNDERFLOW, share)
+            if net not in self.plan["ASKED"]:
+                continue
             for norm, radii in self.plan["CURVE"].items():
                 curve = [found["curve"][net, norm, eps]["accuracy"] for eps in sorted(radii)]
                 rise = max((b - a for a, b in itertools.pairwise(curve)), default=0.0)
@@ -514,11 +527,6 @@ class Study:
             if more:
                 restarts = self.plan["CURVE_RESTARTS"]
                 row(f"{restarts} restarts find at most {SLACK} points more", max(more) <= SLACK, max(more))
-            keys = [key for key in base["gradient"] if key[0] == net]
-            lead = min(base["fgsm"][key]["accuracy"] - base["gradient"][key]["accuracy"] for key in keys)
-            row("many steps beat one", lead >= 0, lead)
-            lead = min(base["noise"][key]["accuracy"] - base["gradient"][key]["accuracy"] for key in keys)
-            row("an attack beats noise of its size", lead >= 0, lead)
             lone = [entry for by_norm in worst[net].values() for entry in by_norm.values()]
             for other in ("square", "transfer"):
                 leads = [entry[other] - entry["gradient"] for entry in lone if other in entry]
@@ -534,8 +542,6 @@ class Study:
                 row("gradients beat hop_skip_jump", min(leads) >= 0, min(leads))
             gap = max(entry["gradient"] - entry["apgd"] for entry in lone)
             row(f"apgd finds at most {SLACK} points more", gap <= SLACK, gap)
-            share = max(base["gradient"][key]["zero_gradients"] for key in keys)
-            row("no more zero gradients than float64 was needed for", share <= UNDERFLOW, share)
         return rows
 
     def _first(self, found: dict[str, Any], net: str, norm: str, eps: str) -> float:
@@ -563,7 +569,7 @@ class Study:
 
     def understand(self) -> dict[str, Any]:
         """Minimal changes, gradients and bounds of every net and seed; loss surfaces of seed 0."""
-        count, table = self.plan["SUBSET"], {}
+        count, table = self.plan["MINIMAL_IMAGES"], {}
         for name in (*self.nets[0], *self.alone):
             mine = [one[name] for one in self.nets] if name in self.nets[0] else [self.alone[name]]
             seen = self.sweep(
@@ -640,6 +646,7 @@ def reproduce_robustness(
             "criteria": list(CRITERIA),
             "subset": study.plan["SUBSET"],
             "walks": study.plan["WALKS"],
+            "minimal_images": study.plan["MINIMAL_IMAGES"],
             "images": study.plan["IMAGES"] or len(cells.images("test")[1]),
             "curve_restarts": study.plan["CURVE_RESTARTS"],
             "apgd": APGD,
