@@ -22,6 +22,7 @@ from bionet.units import lebesgue_norms
 
 HIDDEN = 2000
 POWER = 4.5  # n of the bio net, and of the back-propagation net with the same activation
+RANDOM_POWER = 1.0  # of readouts on random rows, the best for them (the run ``controls``)
 OTHER_POWERS = (1.0, 2.0, 8.0)  # on the same rows, one seed: the role of n
 PASSES = 100  # of the rows: more do not lower the error (the run ``scale``)
 READOUT_EPOCHS = 100
@@ -45,9 +46,8 @@ def readout(
 ) -> dict[str, Any]:
     """Recipe of a readout on rows, which are scaled to a Euclidean length if one is given.
 
-    ``as_long_as`` are rows whose median length these get; ``reach`` scales all rows together, so that the
-    largest current of the median image is 1; ``schedule`` and ``batch_size`` are those of a cell's readout
-    (:func:`bionet.cells.measure`).
+    ``reach`` scales all rows together, so that the largest current of the median image is 1; ``schedule`` and
+    ``batch_size`` are those of a cell's readout (:func:`bionet.cells.measure`).
     """
     return {"kind": "readout", "rows": rows, "length": length, "readout": settings, "train": part, **more}
 
@@ -209,9 +209,6 @@ def _train_readout(recipe: dict[str, Any]) -> PowerReadout:
     W, _ = cells.rows_of(recipe["rows"], recipe["train"])
     if recipe["length"]:
         W = W * (recipe["length"] / np.linalg.norm(W, axis=1, keepdims=True)).astype(np.float32)
-    if recipe.get("as_long_as"):
-        like, _ = cells.rows_of(recipe["as_long_as"], recipe["train"])
-        W = W * np.float32(cells.length(like) / cells.length(W))
     if recipe.get("reach"):
         W = W * np.float32(1.0 / cells.reach(W, X))
     return cells.readout_of(W, recipe["readout"]).fit(X, y)

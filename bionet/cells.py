@@ -295,7 +295,7 @@ def measure(cell: dict[str, Any]) -> dict[str, Any]:
         return {"rows": {"diverged": str(error)}, "readouts": []}
     if W is not None and cell.get("as_long_as"):
         like = rows_of(cell["as_long_as"], cell["train"])[0]
-        facts["length"], wanted = length(W), length(like)
+        facts["length"], wanted = _length(W), _length(like)
         W = W * np.float32(wanted / facts["length"])
     if W is not None and cell.get("length"):
         W = W * (cell["length"] / np.linalg.norm(W, axis=1, keepdims=True)).astype(np.float32)
@@ -362,7 +362,7 @@ def reach(W: np.ndarray, X: np.ndarray, count: int = 5000) -> float:
     return float(np.median((_unit(X[:count]) @ W.T).max(axis=1)))
 
 
-def length(W: np.ndarray) -> float:
+def _length(W: np.ndarray) -> float:
     """Median Euclidean length of the rows."""
     return float(np.median(np.linalg.norm(W, axis=1)))
 
