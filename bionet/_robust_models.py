@@ -114,7 +114,9 @@ def recipes(
         "bio": readout(rows, power),
         "bio, cross-entropy": readout(rows, entropy_readout(epochs, seed, POWER)),
         "bio, Delta = 0": readout(ranked_rows(seed, delta=0.0, n_epochs=PASSES), power),
-        "random rows": readout({"kind": "random", "n_hidden": HIDDEN, "seed": seed}, power, as_long_as=rows),
+        "random rows": readout(
+            {"kind": "random", "n_hidden": HIDDEN, "seed": seed}, entropy_readout(epochs, seed, RANDOM_POWER)
+        ),
         "backprop": backprop(seed),
         "backprop, decay": backprop(seed, weight_decay=decay),
         "backprop, more decay": backprop(seed, weight_decay=MORE_DECAY),

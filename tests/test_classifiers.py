@@ -441,3 +441,25 @@ def test_rows_hold_no_subnormal_weights(dtype):
     kept = np.ones(W.shape, bool)
     kept[1, 2] = False
     np.testing.assert_array_equal(net.components_[kept], W[kept])
+
+
+@pytest.mark.parametrize("gap", [0.0, 5.0, 30.0, 80.0])
+def test_the_attackers_cross_entropy_keeps_its_small_gradient(gap):
+    """In float32 the plain one loses the entry of the right class from a gap of 17 on."""
+    logits = np.array([[gap, 0.0, -1.0, 0.5], [0.0, gap, 0.3, 0.0]], np.float32)
+    labels = np.array([0, 2])  # one answered rightly, one wrongly
+    loss, gradient = losses.steep_cross_entropy(logits, labels)
+    wide = logits.astype(np.float64)
+    others = np.array([[j for j in range(4) if j != y] for y in labels])
+    odds = np.exp(np.take_along_axis(wide, others, 1) - wide[[0, 1], labels][:, None])
+    total = 1 + odds.sum(axis=1)
+    np.testing.assert_allclose(loss, np.log1p(odds.sum(axis=1)), rtol=2e-6)
+    expected = np.zeros((2, 4))
+    np.put_along_axis(expected, others, odds / total[:, None], 1)
+    expected[[0, 1], labels] = -odds.sum(axis=1) / total
+    np.testing.assert_allclose(gradient, expected, rtol=2e-6)
+    plain_loss, plain = losses.cross_entropy(logits, labels)
+    np.testing.assert_allclose(plain, gradient, atol=2e-7)
+    np.testing.assert_allclose(plain_loss, loss, atol=2e-6)
+    if gap >= 30:
+        assert plain[0, 0] == 0 > gradient[0, 0]
