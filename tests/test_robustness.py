@@ -28,7 +28,11 @@ NETS = {
     "backprop, adversarial",
     "backprop, matched",
 }
-KNOWN_FAILURES: set[tuple[str, str]] = set()
+_APGD, _RESTARTS = "apgd finds at most 0.5 points more", "5 restarts find at most 0.5 points more"
+KNOWN_FAILURES = {  # the chapter says why
+    *((net, _APGD) for net in ("bio", "bio, Delta = 0", "random rows")),
+    *((net, check) for net in ("backprop, decay", "backprop, adversarial") for check in (_APGD, _RESTARTS)),
+}
 DYNAMICAL = {"passes": 1, "w_inh": 0.8, "h_star": 0.5, "delta": 0.4, "duration": 0.2, "init": 1.0}
 
 
@@ -271,9 +275,10 @@ def test_in_the_record_no_attack_came_closer_than_the_proof_allows(recorded):
         assert 0 < medians["bound_l2"] < entry["seed_0"]["median"]
 
 
-def test_in_the_record_the_plateau_is_the_attackers(recorded):
-    """Through the saturated loss the steep net seems to stand; at the logits it falls."""
-    steep = recorded["trap"]["bio, steep"]
-    assert steep["own_loss"][-1] > 20.0
-    assert steep["logits"][-1] <= 1.0
-    assert max(steep["zero_gradients"]) > 0.5
+def test_in_the_record_the_own_loss_flatters_the_network(recorded):
+    """At the logits the same attack never finds less, and it finds much more where the tanh is flat."""
+    for run in recorded["trap"].values():
+        gaps = np.array(run["own_loss"]) - run["logits"]
+        assert gaps.min() >= 0
+        assert gaps.max() > 10
+        assert run["logits"][-1] == 0
