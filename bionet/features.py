@@ -6,7 +6,13 @@ A pullback carries a gradient back through its function, from output to input. S
 
 from __future__ import annotations
 
-from bionet.backend import Array, namespace
+from collections.abc import Callable
+
+import numpy as np
+
+from bionet.backend import Array, blocks, is_numpy, namespace
+
+_CHUNK = 1 << 15  # elements
 
 
 def unit_norm(X: Array) -> Array:
@@ -24,14 +30,14 @@ def unit_norm_pullback(X: Array, gradient: Array) -> Array:
 
 def rectified_power(x: Array, n: float) -> Array:
     """Activation ``max(x, 0)^n`` of the paper's forward pass (Krotov & Hopfield, 2019)."""
-    return power(_positive(x), n)
+    return _by_chunks(lambda part: power(_positive(part), n), x)
 
 
 def rectified_power_slope(x: Array, n: float) -> Array:
     """Derivative of :func:`rectified_power`, zero at and below zero."""
     if n == 1.0:
         return namespace(x).astype(x > 0, x.dtype)
-    return n * power(_positive(x), n - 1.0)
+    return _by_chunks(lambda part: n * power(_positive(part), n - 1.0), x)
 
 
 def power(x: Array, n: float) -> Array:
@@ -50,7 +56,20 @@ def power(x: Array, n: float) -> Array:
     return result
 
 
+def _by_chunks(function: Callable[[Array], Array], x: Array) -> Array:
+    """Apply an elementwise function; on the host piece by piece, so that what it holds stays in the cache."""
+    if not (is_numpy(x) and x.flags.c_contiguous) or x.size <= _CHUNK:
+        return function(x)
+    flat, result = x.reshape(-1), np.empty_like(x)
+    out = result.reshape(-1)
+    for chunk in blocks(flat.size, _CHUNK):
+        out[chunk] = function(flat[chunk])
+    return result
+
+
 def _positive(x: Array) -> Array:
+    if is_numpy(x):
+        return np.maximum(x, 0)  # several times quicker than a choice
     xp = namespace(x)
     return xp.where(x > 0, x, xp.zeros_like(x))
 

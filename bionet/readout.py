@@ -232,7 +232,7 @@ class PowerReadout(GradientClassifier):
         xp = namespace(X)
         gradient = dS @ xp.astype(self.coef_, X.dtype, copy=False)  # (samples, hidden)
         if self.rectify:
-            gradient = gradient * rectified_power_slope(cache, float(self.n))
+            gradient *= rectified_power_slope(cache, float(self.n))
         if self.components_ is not None:
             gradient = gradient @ xp.astype(self.components_, X.dtype, copy=False)
         return unit_norm_pullback(X, gradient) if self.unit_norm else gradient
