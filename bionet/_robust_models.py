@@ -33,6 +33,8 @@ DECAYS = (3e-3, 1e-3, 3e-4, 1e-4)  # penalties on the mean loss, the strongest f
 MORE_DECAY = 1e-3  # costs clean accuracy
 ADVERSARIAL_EPOCHS = 6
 ADVERSARIAL = {"norm": "linf", "eps": 0.1, "steps": 5}  # of the attacks in adversarial training
+RARE = 1e-3  # share of images with ink below which a pixel is rare
+SMALL = 0.01  # factor of a smaller start
 STEEP = (6.0, 1.0)  # m and beta of the readout that saturates
 CHECK = 20  # minibatches between looks at the held-out images, where training stops early
 
@@ -57,12 +59,18 @@ def stored(name: str) -> dict[str, Any]:
     return {"kind": "stored", "name": name}
 
 
+def cleared(recipe: dict[str, Any], share: float) -> dict[str, Any]:
+    """Recipe of a net whose first weights are 0 at pixels with ink in at most this share of the images."""
+    return {"kind": "cleared", "of": recipe, "share": share}
+
+
 def backprop(seed: int, epochs: int | None = None, **more: Any) -> dict[str, Any]:
     """Recipe of a back-propagation net; `more` are settings of the net, and of the training if capital.
 
     ``ROWS="start"`` gives the first rows the 3-norm 1 of converged units, ``ROWS="kept"`` gives it back to
-    them after every step; ``ADVERSARIAL`` trains on attacked images; ``STOP`` is the accuracy on held-out
-    images at which the training ends; ``PART`` are the images it learns from.
+    them after every step; ``START`` is a factor of the first weights at the start; ``ADVERSARIAL`` trains on
+    attacked images; ``STOP`` is the accuracy on held-out images at which the training ends; ``PART`` are the
+    images it learns from.
     """
     epochs = epochs or BACKPROP_EPOCHS
     first = max(1, round(0.7 * epochs))
@@ -139,6 +147,16 @@ def matched(seed: int, accuracy: float) -> dict[str, dict[str, Any]]:
     }
 
 
+def explanations(seed: int, accuracy: float) -> dict[str, dict[str, Any]]:
+    """Back-propagation nets that show whether the rim, or what is left of the start, makes them weak."""
+    net = matched(seed, accuracy)["backprop, matched"]
+    return {
+        "blank pixels cleared": cleared(net, 0.0),
+        "rare pixels cleared": cleared(net, RARE),
+        "smaller start": backprop(seed, STOP=accuracy, START=SMALL),
+    }
+
+
 def with_powers(seed: int) -> dict[str, dict[str, Any]]:
     """Readouts with other powers on the rows of the bio net."""
     return {
@@ -176,6 +194,11 @@ def trained(recipe: dict[str, Any]) -> Any:
         return persistence.load(path)
     if recipe["kind"] == "stored":
         return _find(recipe["name"])
+    if recipe["kind"] == "cleared":
+        net = trained(recipe["of"])
+        X = cells.images(recipe["of"]["train"])[0]
+        net.coefs_[0][:, (X > 0).mean(axis=0) <= recipe["share"]] = 0
+        return net
     net = _train_readout(recipe) if recipe["kind"] == "readout" else _train_backprop(recipe)
     path.parent.mkdir(parents=True, exist_ok=True)
     persistence.save(net, path)
@@ -219,12 +242,14 @@ def _train_readout(recipe: dict[str, Any]) -> PowerReadout:
 def _train_backprop(recipe: dict[str, Any]) -> BackpropClassifier:
     X, y = cells.images(recipe["train"])
     net = BackpropClassifier(**recipe["net"])
-    rows, adversarial, stop = (recipe.get(name) for name in ("rows", "adversarial", "stop"))
-    if not (rows or adversarial or stop):
+    rows, adversarial, stop, start = (recipe.get(name) for name in ("rows", "adversarial", "stop", "start"))
+    if not (rows or adversarial or stop or start):
         return net.fit(X, y)
     held = cells.images("10k") if stop else None
     rng = np.random.default_rng([net.random_state, 3])
     net.partial_fit(X[: net.batch_size], y[: net.batch_size], np.unique(y), learning_rate=0.0)
+    if start:
+        net.coefs_[0] *= net.coefs_[0].dtype.type(start)
     if rows:
         _unit_rows(net)
     for rate in rates_of(net.learning_rate, net.n_epochs):

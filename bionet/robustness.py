@@ -53,7 +53,7 @@ CIFAR_RADII = {"linf": (2 / 255, 4 / 255, 8 / 255), "l2": (0.25, 0.5, 1.0)}
 CIFAR_IMAGES = 500
 QUICK = {
     "RADII": {"linf": (0.1,), "l2": (1.0,)},
-    "CURVE": {"linf": (0.1, 0.5), "l2": (1.0,)},
+    "CURVE": {"linf": (0.1, 0.5), "l2": (1.0, 4.0)},
     "INDEPENDENT": {"linf": (0.1,), "l2": (1.0,)},
     "SQUARES": {"linf": (0.1,)},
     "TRANSFER": {"linf": 0.1, "l2": 1.0},
@@ -195,6 +195,7 @@ def _gradient(
                     early_stop=True,
                     dtype=dtype,
                     random_start=walk > 0,
+                    shrink=settings.get("shrink", False),
                 )
                 found = pgd.search(net, X[left], y[left], eps, np.random.default_rng([seed, walk]))
                 alive[left] = ~found.missed
@@ -385,6 +386,28 @@ class Study:
         nets = {**self.nets[0], **self.alone}
         found = self._ladder({name: nets[name] for name in self.plan["WHOLE"]}, None, 0)
         return _table({"gradient": [found]})
+
+    def explain(self, found: dict[str, Any]) -> dict[str, Any]:
+        """Explanations put to the test, on seed 0: of the nets' weakness, and of the attack's."""
+        nets = models.explanations(0, self.goal / 100)
+        clean = self._train([nets], "explanations")[0]
+        ladder = self._ladder(nets, self.plan["IMAGES"], 0)
+        settings = {"steps": STEPS, "restarts": RESTARTS, "shrink": True}
+        asked = {name: self.nets[0][name] for name in self.plan["ASKED"]}
+        radii, count = self.plan["INDEPENDENT"], self.plan["SUBSET"]
+        shrinking = self._attack("gradient", radii, asked, count, settings=settings)
+        steps: dict[str, Any] = {}
+        for net, norm, eps in shrinking:
+            steps.setdefault(net, {}).setdefault(norm, {})[str(eps)] = {
+                "fixed": found["base"][net, norm, eps]["accuracy"],
+                "shrinking": shrinking[net, norm, eps]["accuracy"],
+                "apgd": found["apgd"][net, norm, eps]["accuracy"],
+            }
+        return {
+            "test_accuracy": {name: clean[name]["test_accuracy"] for name in nets},
+            "gradient": _table({"gradient": [ladder]}),
+            "steps": steps,
+        }
 
     def cifar(self) -> dict[str, Any]:
         """Three kinds of nets on CIFAR-10 against gradients and noise; nothing without their record."""
@@ -682,6 +705,7 @@ def reproduce_robustness(
         sanity=study.sanity(base, found, worst),
         trap=study.trap(),
         understand=study.understand(),
+        explain=study.explain(found),
         cifar10=study.cifar(),
     )
 

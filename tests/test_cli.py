@@ -76,3 +76,18 @@ def test_help_names_the_commands(arguments, code, named):
     result = run(app, arguments, env={"TERM": "dumb", "NO_COLOR": "1"})
     assert result.exit_code == code
     assert all(re.search(rf"(?<!\w){re.escape(word)}\b", result.output) for word in named)
+
+
+def test_a_quick_run_leaves_the_record_alone(tmp_path, monkeypatch):
+    def make(quick=False):
+        return {"run": "robustness", "gradient": {}, "sanity": [], "quick": quick}
+
+    monkeypatch.setattr(_records, "results_folder", lambda: tmp_path)
+    monkeypatch.setitem(experiments.RUNS, "robustness", (make, ""))
+    for options, name in ((["--quick"], "robustness-quick"), ([], "robustness")):
+        result = CliRunner().invoke(cli.app, ["reproduce", "robustness", *options])
+        assert result.exit_code == 0, result.output
+        assert json.loads((tmp_path / f"{name}.json").read_text())["quick"] is bool(options)
+    refused = CliRunner().invoke(cli.app, ["reproduce", "mnist", "--quick"])
+    assert refused.exit_code == 2
+    assert "--quick" in refused.output

@@ -120,6 +120,9 @@ def test_the_run_records_itself_and_goes_on_where_it_was(tiny, monkeypatch):
     assert set(made["gradient"]) == NETS | {"bio, 1000 passes"}
     assert set(made["whole"]) == {"bio", "bio, 1000 passes"}
     assert set(made["cifar10"]["gradient"]) == {"bio", "random rows", "backprop"}
+    tried = {"blank pixels cleared", "rare pixels cleared", "smaller start"}
+    assert set(made["explain"]["gradient"]) == tried
+    assert set(made["explain"]["steps"]) == {"bio", "backprop"}
     held = made["settings"]["decays"]
     assert min(held, key=float) == list(held)[-1]
     for net in NETS:
@@ -166,6 +169,19 @@ def test_a_ladder_loses_what_its_lower_rungs_lost(tiny):
         found = robustness.unpacked(alone["survived"], 60)
         assert abs(int(left.sum()) - int(found.sum())) <= 2
     assert alive[0].sum() > alive[-1].sum()
+
+
+def test_pixels_are_cleared_and_starts_are_scaled(tiny):
+    X = cells.images("50k")[0]
+    whole = _robust_models.trained(_robust_models.backprop(0, STOP=0.3))
+    blank = ~(X > 0).any(axis=0)
+    assert 0 < blank.sum() < X.shape[1]
+    net = _robust_models.trained(_robust_models.cleared(_robust_models.backprop(0, STOP=0.3), 0.0))
+    assert (net.coefs_[0][:, blank] == 0).all()
+    np.testing.assert_array_equal(net.coefs_[0][:, ~blank], whole.coefs_[0][:, ~blank])
+    np.testing.assert_array_equal(net.predict(X), whole.predict(X))
+    small = _robust_models.trained(_robust_models.backprop(0, STOP=0.3, START=0.01))
+    np.testing.assert_allclose(small.coefs_[0][:, blank], 0.01 * whole.coefs_[0][:, blank], rtol=1e-6)
 
 
 def test_a_net_that_was_not_kept_is_asked_for(tiny):
