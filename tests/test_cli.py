@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import numpy as np
@@ -85,9 +86,9 @@ def test_a_quick_run_leaves_the_record_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(_records, "results_folder", lambda: tmp_path)
     monkeypatch.setitem(experiments.RUNS, "robustness", (make, ""))
     for options, name in ((["--quick"], "robustness-quick"), ([], "robustness")):
-        result = CliRunner().invoke(cli.app, ["reproduce", "robustness", *options])
+        result = run(app, ["reproduce", "robustness", *options])
         assert result.exit_code == 0, result.output
         assert json.loads((tmp_path / f"{name}.json").read_text())["quick"] is bool(options)
-    refused = CliRunner().invoke(cli.app, ["reproduce", "mnist", "--quick"])
+    refused = run(app, ["reproduce", "mnist", "--quick"])
     assert refused.exit_code == 2
     assert "--quick" in refused.output
