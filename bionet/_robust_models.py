@@ -6,6 +6,7 @@ A recipe is a plain dict. A net is trained once and kept beside the cells, in fu
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -147,6 +148,13 @@ def matched(seed: int, accuracy: float) -> dict[str, dict[str, Any]]:
     }
 
 
+def paper(seed: int, m: float, beta: float) -> dict[str, dict[str, Any]]:
+    """The net with rows of the paper's length; that of seed 0 is stored with the book."""
+    power = power_readout(m, beta, cells.READOUT_EPOCHS, seed, POWER)
+    recipe = readout(ranked_rows(seed), power) if seed else stored("mnist-seed0")
+    return {"bio, 1000 passes": recipe}
+
+
 def explanations(seed: int, accuracy: float) -> dict[str, dict[str, Any]]:
     """Back-propagation nets that show whether the rim, or what is left of the start, makes them weak."""
     net = matched(seed, accuracy)["backprop, matched"]
@@ -219,14 +227,20 @@ def train(cell: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _find(name: str) -> PowerReadout:
+def found(name: str) -> Path | None:
+    """Where the net is that another run kept or recorded; None if it is nowhere."""
     places = (cells.workplace() / "kept" / f"{name}.npz", results_folder() / f"{name}.npz")
-    for path in places:
-        if path.exists():
-            return persistence.load(path)
-    raise FileNotFoundError(
-        f"{places[-1]} is missing; run `bionet reproduce {name.partition('-')[0]}` to train and record it"
-    )
+    return next((path for path in places if path.exists()), None)
+
+
+def _find(name: str) -> PowerReadout:
+    path = found(name)
+    if path is None:
+        raise FileNotFoundError(
+            f"{results_folder() / name}.npz is missing; run `bionet reproduce {name.partition('-')[0]}` "
+            "to train and record it"
+        )
+    return persistence.load(path)
 
 
 def _train_readout(recipe: dict[str, Any]) -> PowerReadout:

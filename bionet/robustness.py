@@ -15,21 +15,21 @@ import numpy as np
 
 from bionet import _robust_models as models
 from bionet import attacks, cells, cifar, independent
-from bionet._records import record
+from bionet._records import provenance, record
 from bionet._robust_facts import facts, surface
 from bionet.attacks import PGD
 from bionet.cells import Sweep, chosen_loss, summary
 from bionet.data import load
 
-RADII = {"linf": (0.05, 0.1, 0.2, 0.3), "l2": (0.5, 1.0, 2.0, 3.0)}  # all seeds
+RADII = {"linf": (0.1, 0.2, 0.3), "l2": (1.0, 2.0, 3.0)}  # all seeds
 CURVE = {"linf": (0.05, 0.1, 0.15, 0.2, 0.3, 0.5), "l2": (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)}  # one seed
 INDEPENDENT = {"linf": (0.1, 0.2), "l2": (1.0, 2.0)}  # radii of the library's attacks, one seed
 SQUARES = {"linf": (0.1, 0.2)}  # of them, those of Square; in L2 the library's is weak
 TRANSFER = {"linf": 0.2, "l2": 2.0}  # one seed
 CRITERIA = ("cross_entropy", "dlr")  # walks of a gradient attack take turns, each on the survivors so far
 STEPS, RESTARTS, CURVE_RESTARTS, MORE_STEPS = 40, 2, 5, 80
-IMAGES = 1000  # fixed test images of all seeds
-WHOLE = ("bio", "backprop, matched")  # on all test images, one seed
+FIRST_STEP = 1.0  # length of the first step in radii; the others shrink linearly, the last nearly to nothing
+IMAGES: int | None = None  # test images of all seeds: all of them
 ASKED = (  # by everything: the library's attacks, more steps, more restarts
     "bio",
     "bio, Delta = 0",
@@ -64,7 +64,6 @@ QUICK = {
     "SQUARE": {"iterations": 200},
     "HOP_SKIP_JUMP": {"iterations": 5, "evaluations": 50, "most_evaluations": 200},
     "IMAGES": 500,
-    "WHOLE": (),
     "ASKED": ASKED,
     "CURVED": CURVED,
     "CIFAR_RADII": {"linf": (4 / 255,), "l2": (0.5,)},
@@ -133,7 +132,7 @@ def attack(cell: dict[str, Any]) -> dict[str, Any]:
         return {**every, "seconds": round(time.perf_counter() - began, 3)}
     elif name == "trained":  # the trap: the model's own loss, one step and many
         single = attacks.survivors(net, attacks.fgsm(net, X, y, eps, "trained", norm=norm), y)
-        found = PGD(norm, "trained", more["steps"]).search(net, X, y, eps, seed)
+        found = _pgd("trained", norm, eps, more).search(net, X, y, eps, seed)
         alive = ~found.missed
         said = {"zero_gradients": found.zero_gradients, "one_step_accuracy": _percent(single)}
     elif name == "apgd":
@@ -188,15 +187,7 @@ def _gradient(
             left = np.flatnonzero(alive)
             if len(left):
                 loss = CRITERIA[walk % len(CRITERIA)]
-                pgd = PGD(
-                    norm,
-                    loss,
-                    settings["steps"],
-                    early_stop=True,
-                    dtype=dtype,
-                    random_start=walk > 0,
-                    shrink=settings.get("shrink", False),
-                )
+                pgd = _pgd(loss, norm, eps, settings, early_stop=True, dtype=dtype, random_start=walk > 0)
                 found = pgd.search(net, X[left], y[left], eps, np.random.default_rng([seed, walk]))
                 alive[left] = ~found.missed
                 used = dtype or "float32"
@@ -212,12 +203,19 @@ def _gradient(
     }
 
 
+def _pgd(loss: str, norm: str, eps: float, settings: dict[str, Any], **more: Any) -> PGD:
+    """The attack of a cell's settings: steps of one length, or shrinking from ``first_step`` radii."""
+    if "first_step" in settings:
+        more |= {"step_size": 0.5 * settings["first_step"] * eps, "shrink": True}
+    return PGD(norm, loss, settings["steps"], **more)
+
+
 def transfer(cell: dict[str, Any]) -> dict[str, Any]:
     """Show images made for the net of a cell to all others: which of them each target survives."""
     began = time.perf_counter()
     index = subset(cell["images"])
     X, y = (part[index] for part in cells.images("test"))
-    pgd = PGD(cell["norm"], "margin", STEPS)
+    pgd = _pgd("margin", cell["norm"], cell["eps"], cell["settings"])
     X_adv = pgd.search(models.trained(cell["model"]), X, y, cell["eps"], cell["seed"]).images
     alive = {}
     for name, recipe in cell["targets"].items():
@@ -262,7 +260,7 @@ class Study:
     """The steps of the run: train, attack, compare. Its constants are those of the module, or quick ones."""
 
     def __init__(self, sweep: Sweep, seeds: int, quick: bool) -> None:
-        self.sweep, self.seeds = sweep, seeds
+        self.sweep, self.seeds, self.quick = sweep, seeds, quick
         constants = {name: globals()[name] for name in QUICK}
         self.plan: dict[str, Any] = {**constants, **(QUICK if quick else {})}
         self.m, self.beta = chosen_loss()
@@ -288,23 +286,22 @@ class Study:
             {
                 **models.recipes(s, self.m, self.beta, self.decay, self.dynamical),
                 **models.matched(s, self.goal / 100),
+                **({} if self.quick and s else models.paper(s, self.m, self.beta)),
             }
             for s in range(self.seeds)
         ]
         found = self._train(self.nets, "train")
-        self.alone = {
-            "bio, 1000 passes": models.stored("mnist-seed0"),
-            **models.with_powers(0),
-            "bio, steep": models.steep(0),
-        }
+        self.alone = {**models.with_powers(0), "bio, steep": models.steep(0)}
         alone = self._train([self.alone], "one seed")[0]
-        self.clean = {name: [one[name]["test_accuracy"] for one in found] for name in self.nets[0]}
+        self.clean = {
+            name: [one[name]["test_accuracy"] for one in found if name in one] for name in self.nets[0]
+        }
         self.clean |= {name: [entry["test_accuracy"]] for name, entry in alone.items()}
         return {
             name: {
                 "test_accuracy": summary(self.clean[name]),
-                "held_out": [one[name]["10k_accuracy"] for one in found],
-                "steps": [one[name]["steps"] for one in found],
+                "held_out": [one[name]["10k_accuracy"] for one in found if name in one],
+                "steps": [one[name]["steps"] for one in found if name in one],
             }
             for name in self.nets[0]
         } | {name: {"test_accuracy": summary(self.clean[name])} for name in self.alone}
@@ -359,8 +356,7 @@ class Study:
         """The gradient attack at all radii of each norm, results by net, norm and radius."""
         radii = self.plan["RADII"] if radii is None else radii
         lists: dict[str, Any] = {norm: (sorted(values),) for norm, values in radii.items()}
-        settings = {"steps": STEPS, "restarts": RESTARTS}
-        keys, mine = self._cells("ladder", lists, nets, images, seed, settings=settings, **more)
+        keys, mine = self._cells("ladder", lists, nets, images, seed, settings=self._walk(), **more)
         results = self.sweep(mine, attack, label=f"ladder, seed {seed}")
         return {
             (net, norm, eps): {name: found[name][at] for name in found if name != "seconds"}
@@ -368,39 +364,37 @@ class Study:
             for at, eps in enumerate(sorted(radii[norm]))
         }
 
+    @staticmethod
+    def _walk(**changes: Any) -> dict[str, Any]:
+        """Settings of the gradient attack."""
+        return {"steps": STEPS, "restarts": RESTARTS, "first_step": FIRST_STEP, **changes}
+
     def all_seeds(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Gradient worst case, single steps and noise on the same test images; and the cells of seed 0."""
         radii, images = self.plan["RADII"], self.plan["IMAGES"]
-        nets = [{**self.nets[0], "bio, 1000 passes": self.alone["bio, 1000 passes"]}, *self.nets[1:]]
         found = {
-            "gradient": [self._ladder(one, images, s) for s, one in enumerate(nets)],
+            "gradient": [self._ladder(one, images, s) for s, one in enumerate(self.nets)],
             **{
-                name: [self._attack(name, radii, one, images, s) for s, one in enumerate(nets)]
+                name: [self._attack(name, radii, one, images, s) for s, one in enumerate(self.nets)]
                 for name in ("fgsm", "noise")
             },
         }
         return _table(found), {name: runs[0] for name, runs in found.items()}
-
-    def whole(self) -> dict[str, Any]:
-        """The gradient worst case on all test images, for a few nets of seed 0."""
-        nets = {**self.nets[0], **self.alone}
-        found = self._ladder({name: nets[name] for name in self.plan["WHOLE"]}, None, 0)
-        return _table({"gradient": [found]})
 
     def explain(self, found: dict[str, Any]) -> dict[str, Any]:
         """Explanations put to the test, on seed 0: of the nets' weakness, and of the attack's."""
         nets = models.explanations(0, self.goal / 100)
         clean = self._train([nets], "explanations")[0]
         ladder = self._ladder(nets, self.plan["IMAGES"], 0)
-        settings = {"steps": STEPS, "restarts": RESTARTS, "shrink": True}
+        settings = {"steps": STEPS, "restarts": RESTARTS}
         asked = {name: self.nets[0][name] for name in self.plan["ASKED"]}
         radii, count = self.plan["INDEPENDENT"], self.plan["SUBSET"]
-        shrinking = self._attack("gradient", radii, asked, count, settings=settings)
+        fixed = self._attack("gradient", radii, asked, count, settings=settings)
         steps: dict[str, Any] = {}
-        for net, norm, eps in shrinking:
+        for net, norm, eps in fixed:
             steps.setdefault(net, {}).setdefault(norm, {})[str(eps)] = {
-                "fixed": found["base"][net, norm, eps]["accuracy"],
-                "shrinking": shrinking[net, norm, eps]["accuracy"],
+                "fixed": fixed[net, norm, eps]["accuracy"],
+                "shrinking": found["base"][net, norm, eps]["accuracy"],
                 "apgd": found["apgd"][net, norm, eps]["accuracy"],
             }
         return {
@@ -417,6 +411,8 @@ class Study:
             return {}
         beta = run["epochs"][str(cifar.EPOCHS)]["beta"]["chosen"]
         nets = [models.on_cifar(s, beta) for s in range(self.seeds)]
+        if any(not models.found(one["bio"]["name"]) for one in nets):
+            return self._carried()
         clean = self._train(nets, "CIFAR-10", ["cifar-test"])
         radii, images, part = self.plan["CIFAR_RADII"], self.plan["CIFAR_IMAGES"], "cifar-test"
         found = {
@@ -425,11 +421,24 @@ class Study:
         }
         return {
             "images": images,
+            "attack": self._walk(),
             "test_accuracy": {
                 name: summary([one[name]["cifar-test_accuracy"] for one in clean]) for name in nets[0]
             },
             "gradient": _table(found),
+            "provenance": provenance(load("cifar10"), load("cifar10", split="test")),
         }
+
+    def _carried(self) -> dict[str, Any]:
+        """The part on CIFAR-10 of the last record, with its own provenance; nothing for a quick run."""
+        try:
+            last = record("robustness")
+        except FileNotFoundError:
+            return {}
+        if self.quick or not last["cifar10"]:
+            return {}
+        attack = {name: last["settings"][name] for name in ("steps", "restarts")}
+        return {"attack": attack, "provenance": last["provenance"], **last["cifar10"]}
 
     def one_seed(self) -> dict[str, Any]:
         """The curve with more restarts, more steps, and the attacks of others, on fixed images of seed 0."""
@@ -438,7 +447,7 @@ class Study:
         nets = {name: every[name] for name in (*self.plan["ASKED"], *self.plan["CURVED"])}
         few, radii = self.nets[0], self.plan["INDEPENDENT"]
         asked = {name: few[name] for name in self.plan["ASKED"]}
-        gradient = {"steps": STEPS, "restarts": self.plan["CURVE_RESTARTS"]}
+        gradient = self._walk(restarts=self.plan["CURVE_RESTARTS"])
         walks = [
             {
                 "model": asked[net],
@@ -454,12 +463,8 @@ class Study:
         ]
         found = {
             "curve": self._attack("gradient", self.plan["CURVE"], nets, count, settings=gradient),
-            "steps": self._attack(
-                "gradient", radii, asked, count, settings={"steps": MORE_STEPS, "restarts": RESTARTS}
-            ),
-            "base": self._attack(
-                "gradient", radii, asked, count, settings={"steps": STEPS, "restarts": RESTARTS}
-            ),
+            "steps": self._attack("gradient", radii, asked, count, settings=self._walk(steps=MORE_STEPS)),
+            "base": self._attack("gradient", radii, asked, count, settings=self._walk()),
             "apgd": self._attack("apgd", radii, asked, count, settings=APGD),
             "square": self._attack(
                 "square", self.plan["SQUARES"], asked, count, settings=self.plan["SQUARE"]
@@ -473,7 +478,15 @@ class Study:
             ),
         }
         sources = [
-            {"model": few[net], "targets": few, "norm": norm, "eps": eps, "images": count, "seed": 0}
+            {
+                "model": few[net],
+                "targets": few,
+                "norm": norm,
+                "eps": eps,
+                "images": count,
+                "seed": 0,
+                "settings": self._walk(restarts=1),
+            }
             for norm, eps in self.plan["TRANSFER"].items()
             for net in few
         ]
@@ -590,8 +603,8 @@ class Study:
         """The saturated readout attacked through its own loss, and at its logits."""
         nets = {name: {**self.nets[0], **self.alone}[name] for name in ("bio", "bio, steep")}
         radii, count = {"linf": LADDER}, self.plan["SUBSET"]
-        own = self._attack("trained", radii, nets, count, settings={"steps": STEPS})
-        honest = self._attack("gradient", radii, nets, count, settings={"steps": STEPS, "restarts": RESTARTS})
+        own = self._attack("trained", radii, nets, count, settings=self._walk(restarts=1))
+        honest = self._attack("gradient", radii, nets, count, settings=self._walk())
         return {
             net: {
                 "eps": list(LADDER),
@@ -608,7 +621,7 @@ class Study:
         """Minimal changes, gradients and bounds of every net and seed; loss surfaces of seed 0."""
         count, table = self.plan["MINIMAL_IMAGES"], {}
         for name in (*self.nets[0], *self.alone):
-            mine = [one[name] for one in self.nets] if name in self.nets[0] else [self.alone[name]]
+            mine = [one[name] for one in (*self.nets, self.alone) if name in one]
             seen = self.sweep(
                 [{"model": recipe, "images": count, "steps": MINIMAL_STEPS} for recipe in mine],
                 minimal,
@@ -680,6 +693,7 @@ def reproduce_robustness(
             "dynamical": study.dynamical,
             "steps": STEPS,
             "restarts": RESTARTS,
+            "first_step": FIRST_STEP,
             "criteria": list(CRITERIA),
             "subset": study.plan["SUBSET"],
             "walks": study.plan["WALKS"],
@@ -695,7 +709,6 @@ def reproduce_robustness(
         },
         nets=nets,
         gradient=gradient,
-        whole=study.whole(),
         curve=curve,
         worst=worst,
         transfer={

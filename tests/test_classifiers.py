@@ -102,6 +102,21 @@ def test_parameter_gradients_are_those_of_the_loss(problem, classifier):
             assert gradient[index] == pytest.approx((up - down) / 2e-6, rel=1e-3, abs=1e-8)
 
 
+def test_weights_that_decayed_to_nothing_become_zero():
+    """Those of a blank pixel would be subnormal after some epochs, and slow every product."""
+    rng = np.random.default_rng(0)
+    X, y = rng.random((20, 6), dtype=np.float32), np.arange(20) % 2
+    X[:, 2] = 0
+    settings = {"optimizer": "sgd", "learning_rate": 0.5, "weight_decay": 1.0, "batch_size": 20}
+    early, late = (BackpropClassifier(3, n_epochs=n, random_state=0, **settings).fit(X, y) for n in (99, 100))
+    assert 0 < np.abs(early.coefs_[0][:, 2]).max() < 1e-29
+    assert (late.coefs_[0][:, 2] == 0).all()
+    steps = BackpropClassifier(3, random_state=0, **settings)
+    for _ in range(100):
+        steps.partial_fit(X, y)
+    assert (steps.coefs_[0][:, 2] == 0).all()
+
+
 @pytest.mark.parametrize(
     "function",
     [

@@ -19,6 +19,7 @@ NETS = {
     "bio, cross-entropy",
     "bio, Delta = 0",
     "bio, dynamical",
+    "bio, 1000 passes",
     "random rows",
     "backprop",
     "backprop, power",
@@ -63,7 +64,6 @@ def tiny(tmp_path, monkeypatch):
         "INDEPENDENT": {"linf": (0.1,), "l2": (1.0,)},
         "SQUARES": {"linf": (0.1,)},
         "TRANSFER": {"linf": 0.1, "l2": 1.0},
-        "WHOLE": ("bio", "bio, 1000 passes"),
         "ASKED": ("bio", "backprop"),
         "CURVED": ("bio, 1000 passes",),
         "MINIMAL_IMAGES": 40,
@@ -113,12 +113,11 @@ def tiny(tmp_path, monkeypatch):
 def test_the_run_records_itself_and_goes_on_where_it_was(tiny, monkeypatch):
     made = robustness.reproduce_robustness(seeds=2, progress=False)
     _records.validate(json.loads(json.dumps(made)))
-    alone = {"bio, steep", "bio, 1000 passes", "bio, cross-entropy, n = 1"}
+    alone = {"bio, steep", "bio, cross-entropy, n = 1"}
     assert set(made["nets"]) == NETS | alone
     assert set(made["worst"]) == {"bio", "backprop"}
     assert set(made["curve"]) == {"bio", "backprop", "bio, 1000 passes"}
-    assert set(made["gradient"]) == NETS | {"bio, 1000 passes"}
-    assert set(made["whole"]) == {"bio", "bio, 1000 passes"}
+    assert set(made["gradient"]) == NETS
     assert set(made["cifar10"]["gradient"]) == {"bio", "random rows", "backprop"}
     tried = {"blank pixels cleared", "rare pixels cleared", "smaller start"}
     assert set(made["explain"]["gradient"]) == tried
@@ -254,7 +253,7 @@ def test_the_record_is_whole(recorded):
     _records.validate(recorded)
     assert recorded["settings"]["quick"] is False
     assert recorded["settings"]["seeds"] >= 3
-    assert set(recorded["gradient"]) == NETS | {"bio, 1000 passes"}
+    assert set(recorded["gradient"]) == NETS
     assert {"linf", "l2"} == set(recorded["transfer"])
     assert set(recorded["cifar10"]["gradient"]) == {"bio", "random rows", "backprop"}
 
