@@ -11,7 +11,9 @@ from bionet._ball import direction
 from bionet.features import unit_norm
 
 
-def facts(model: Any, X: np.ndarray, y: np.ndarray, X_adv: np.ndarray) -> dict[str, Any]:
+def facts(
+    model: Any, X: np.ndarray, y: np.ndarray, X_adv: np.ndarray, main: np.ndarray | None = None
+) -> dict[str, Any]:
     """Medians over the images that are answered rightly and were turned.
 
     Parameters
@@ -22,6 +24,8 @@ def facts(model: Any, X: np.ndarray, y: np.ndarray, X_adv: np.ndarray) -> dict[s
         Images, and their smallest changes that were found.
     y : array, shape (samples,)
         True labels.
+    main : array, shape (directions, features), optional
+        Orthonormal directions along which images vary most.
 
     Returns
     -------
@@ -31,7 +35,7 @@ def facts(model: Any, X: np.ndarray, y: np.ndarray, X_adv: np.ndarray) -> dict[s
         turn (:func:`certified_l2`), ``likeness``, the largest absolute cosine of the change with a row of
         the first layer, and ``likeness_shuffled``, with the pixels of the rows shuffled; ``on_ink``, the
         share of the change's energy on pixels that have ink in the image, and ``on_rim``, on pixels that
-        none of the images uses.
+        none of the images uses; with `main`, ``in_main``, the share of the gradient's energy along them.
     """
     kept = attacks.survivors(model, X, y) & (model.predict(X_adv) != y)
     X, y, X_adv = X[kept], y[kept], X_adv[kept]
@@ -56,6 +60,9 @@ def facts(model: Any, X: np.ndarray, y: np.ndarray, X_adv: np.ndarray) -> dict[s
         "on_ink": (energy * (X > 0)).sum(axis=1),
         "on_rim": energy[:, unused].sum(axis=1),
     }
+    if main is not None:
+        along = (gradient @ np.asarray(main, np.float64).T) ** 2
+        seen["in_main"] = along.sum(axis=1) / np.where(lengths > 0, lengths, np.inf) ** 2
     return {
         "turned": int(kept.sum()),
         "zero_gradients": float((lengths == 0).mean()),

@@ -6,10 +6,12 @@ A recipe is a plain dict. A net is trained once and kept beside the cells, in fu
 from __future__ import annotations
 
 import time
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.decomposition import PCA
 
 from bionet import attacks, cells, cifar, persistence, sweeps
 from bionet.backend import blocks
@@ -36,6 +38,8 @@ ADVERSARIAL_EPOCHS = 6
 ADVERSARIAL = {"norm": "linf", "eps": 0.1, "steps": 5}  # of the attacks in adversarial training
 RARE = 1e-3  # share of images with ink below which a pixel is rare
 SMALL = 0.01  # factor of a smaller start
+COMPONENTS = 100  # principal components of the images that count as the directions in which they vary
+PROJECTED = (300, 100, 50)  # numbers of them that the rows of a net are projected on
 STEEP = (6.0, 1.0)  # m and beta of the readout that saturates
 CHECK = 20  # minibatches between looks at the held-out images, where training stops early
 
@@ -63,6 +67,14 @@ def stored(name: str) -> dict[str, Any]:
 def cleared(recipe: dict[str, Any], share: float) -> dict[str, Any]:
     """Recipe of a net whose first weights are 0 at pixels with ink in at most this share of the images."""
     return {"kind": "cleared", "of": recipe, "share": share}
+
+
+def projected(recipe: dict[str, Any], components: int) -> dict[str, Any]:
+    """Recipe of a net whose first rows are projected on the first principal components of its images.
+
+    What it answers to the mean image is kept; for a back-propagation net without normalisation.
+    """
+    return {"kind": "projected", "of": recipe, "components": components}
 
 
 def backprop(seed: int, epochs: int | None = None, **more: Any) -> dict[str, Any]:
@@ -156,12 +168,16 @@ def paper(seed: int, m: float, beta: float) -> dict[str, dict[str, Any]]:
 
 
 def explanations(seed: int, accuracy: float) -> dict[str, dict[str, Any]]:
-    """Back-propagation nets that show whether the rim, or what is left of the start, makes them weak."""
+    """Back-propagation nets that show what makes them weak.
+
+    Whether it is the rim, what is left of the start, or the directions in which images hardly vary.
+    """
     net = matched(seed, accuracy)["backprop, matched"]
     return {
         "blank pixels cleared": cleared(net, 0.0),
         "rare pixels cleared": cleared(net, RARE),
         "smaller start": backprop(seed, STOP=accuracy, START=SMALL),
+        **{f"{count} components": projected(net, count) for count in PROJECTED},
     }
 
 
@@ -207,10 +223,25 @@ def trained(recipe: dict[str, Any]) -> Any:
         X = cells.images(recipe["of"]["train"])[0]
         net.coefs_[0][:, (X > 0).mean(axis=0) <= recipe["share"]] = 0
         return net
+    if recipe["kind"] == "projected":
+        net = trained(recipe["of"])
+        main, mean = directions(recipe["of"]["train"], recipe["components"])
+        W = net.coefs_[0]
+        across = W - (W @ main.T) @ main
+        net.coefs_[0], net.intercepts_[0] = W - across, net.intercepts_[0] + across @ mean
+        return net
     net = _train_readout(recipe) if recipe["kind"] == "readout" else _train_backprop(recipe)
     path.parent.mkdir(parents=True, exist_ok=True)
     persistence.save(net, path)
     return net
+
+
+@lru_cache(maxsize=4)
+def directions(part: str, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first principal components of images, shape (count, features), and their mean; float32."""
+    X = cells.images(part)[0]
+    found = PCA(min(count, *X.shape), svd_solver="covariance_eigh").fit(X.astype(np.float64))
+    return found.components_.astype(np.float32), found.mean_.astype(np.float32)
 
 
 def train(cell: dict[str, Any]) -> dict[str, Any]:

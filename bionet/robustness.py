@@ -243,7 +243,7 @@ def minimal(cell: dict[str, Any]) -> dict[str, Any]:
         "high": high,
         "never_turned": int(np.isinf(distances).sum()),
         "distances": [round(float(d), 4) if np.isfinite(d) else None for d in distances],
-        **facts(net, X, y, X_adv),
+        **facts(net, X, y, X_adv, models.directions("60k", cell["components"])[0]),
         "seconds": round(time.perf_counter() - began, 3),
     }
 
@@ -386,6 +386,7 @@ class Study:
         nets = models.explanations(0, self.goal / 100)
         clean = self._train([nets], "explanations")[0]
         ladder = self._ladder(nets, self.plan["IMAGES"], 0)
+        seen = self.sweep([self._minimal(r) for r in nets.values()], minimal, label="explanations, minimal")
         settings = {"steps": STEPS, "restarts": RESTARTS}
         asked = {name: self.nets[0][name] for name in self.plan["ASKED"]}
         radii, count = self.plan["INDEPENDENT"], self.plan["SUBSET"]
@@ -400,6 +401,7 @@ class Study:
         return {
             "test_accuracy": {name: clean[name]["test_accuracy"] for name in nets},
             "gradient": _table({"gradient": [ladder]}),
+            "medians": {name: one.get("medians", {}) for name, one in zip(nets, seen, strict=True)},
             "steps": steps,
         }
 
@@ -617,16 +619,20 @@ class Study:
             for net in nets
         }
 
+    def _minimal(self, recipe: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "model": recipe,
+            "images": self.plan["MINIMAL_IMAGES"],
+            "steps": MINIMAL_STEPS,
+            "components": models.COMPONENTS,
+        }
+
     def understand(self) -> dict[str, Any]:
         """Minimal changes, gradients and bounds of every net and seed; loss surfaces of seed 0."""
-        count, table = self.plan["MINIMAL_IMAGES"], {}
+        table = {}
         for name in (*self.nets[0], *self.alone):
             mine = [one[name] for one in (*self.nets, self.alone) if name in one]
-            seen = self.sweep(
-                [{"model": recipe, "images": count, "steps": MINIMAL_STEPS} for recipe in mine],
-                minimal,
-                label=f"minimal, {name}",
-            )
+            seen = self.sweep([self._minimal(recipe) for recipe in mine], minimal, label=f"minimal, {name}")
             first = {k: v for k, v in seen[0].items() if k not in ("distances", "seconds")}
             table[name] = {
                 "median_l2": summary([one["median"] for one in seen]),
@@ -705,6 +711,7 @@ def reproduce_robustness(
             "square": study.plan["SQUARE"],
             "hop_skip_jump": study.plan["HOP_SKIP_JUMP"],
             "transfer": study.plan["TRANSFER"],
+            "components": models.COMPONENTS,
             "adversarial_training": models.ADVERSARIAL,
         },
         nets=nets,

@@ -54,6 +54,8 @@ def tiny(tmp_path, monkeypatch):
         "READOUT_EPOCHS": 10,
         "DECAYS": (10.0, 1e-3),
         "BACKPROP_EPOCHS": 2,
+        "PROJECTED": (5,),
+        "COMPONENTS": 5,
         "ADVERSARIAL_EPOCHS": 1,
         "ADVERSARIAL": {"norm": "linf", "eps": 0.1, "steps": 2},
     }.items():
@@ -119,8 +121,9 @@ def test_the_run_records_itself_and_goes_on_where_it_was(tiny, monkeypatch):
     assert set(made["curve"]) == {"bio", "backprop", "bio, 1000 passes"}
     assert set(made["gradient"]) == NETS
     assert set(made["cifar10"]["gradient"]) == {"bio", "random rows", "backprop"}
-    tried = {"blank pixels cleared", "rare pixels cleared", "smaller start"}
+    tried = {"blank pixels cleared", "rare pixels cleared", "smaller start", "5 components"}
     assert set(made["explain"]["gradient"]) == tried
+    assert set(made["explain"]["medians"]) == tried
     assert set(made["explain"]["steps"]) == {"bio", "backprop"}
     held = made["settings"]["decays"]
     assert min(held, key=float) == list(held)[-1]
@@ -181,6 +184,44 @@ def test_pixels_are_cleared_and_starts_are_scaled(tiny):
     np.testing.assert_array_equal(net.predict(X), whole.predict(X))
     small = _robust_models.trained(_robust_models.backprop(0, STOP=0.3, START=0.01))
     np.testing.assert_allclose(small.coefs_[0][:, blank], 0.01 * whole.coefs_[0][:, blank], rtol=1e-6)
+
+
+def test_rows_are_projected_on_the_main_directions(tiny):
+    """Only their part in these directions is left, and the answer to the mean image is the same."""
+    of = _robust_models.backprop(0, STOP=0.3)
+    whole, net = (_robust_models.trained(r) for r in (of, _robust_models.projected(of, 5)))
+    main, mean = _robust_models.directions("50k", 5)
+    np.testing.assert_allclose(main @ main.T, np.eye(5), atol=1e-5)
+    X = cells.images("50k")[0]
+    np.testing.assert_allclose(mean, X.mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(net.coefs_[0] @ main.T, whole.coefs_[0] @ main.T, atol=1e-5)
+    np.testing.assert_allclose((net.coefs_[0] @ main.T) @ main, net.coefs_[0], atol=1e-5)
+    np.testing.assert_allclose(net.logits(mean[None]), whole.logits(mean[None]), atol=1e-4)
+    inside = mean + ((X[:20] - mean) @ main.T) @ main
+    np.testing.assert_allclose(net.logits(X[:20]), whole.logits(inside), atol=1e-4)
+    X, y = X[:60].astype(np.float64), cells.images("50k")[1][:60]
+    shares = [
+        facts(model, X, y, attacks.minimal_l2(model, X, y)[0], main)["medians"]["in_main"]
+        for model in (whole, net)
+    ]
+    assert 0.01 < shares[0] < 0.99
+    assert shares[1] == pytest.approx(1, abs=1e-6)
+
+
+def test_the_part_on_photographs_is_kept_where_its_nets_are_missing(tiny, monkeypatch):
+    """With where it was made; a run that has the nets makes it anew."""
+    (tiny / "runs" / "kept" / "cifar10-200-seed1.npz").unlink()
+    old = {"images": 7, "gradient": {}}
+    last = {"cifar10": old, "settings": {"steps": 3, "restarts": 2}, "provenance": {"commit": "before"}}
+    records = {"cifar10": {"epochs": {"200": {"beta": {"chosen": 0.1}}}}, "robustness": last}
+    monkeypatch.setattr(robustness, "record", records.__getitem__)
+    study = robustness.Study(cells.Sweep("robustness", progress=False), 2, False)
+    kept = study.cifar()
+    assert kept == {**old, "attack": {"steps": 3, "restarts": 2}, "provenance": {"commit": "before"}}
+    records["robustness"] = {**last, "cifar10": kept, "provenance": {"commit": "later"}}
+    assert study.cifar() == kept
+    study.quick = True
+    assert study.cifar() == {}
 
 
 def test_a_net_that_was_not_kept_is_asked_for(tiny):
