@@ -38,6 +38,7 @@ ADVERSARIAL_EPOCHS = 6
 ADVERSARIAL = {"norm": "linf", "eps": 0.1, "steps": 5}  # of the attacks in adversarial training
 RARE = 1e-3  # share of images with ink below which a pixel is rare
 SMALL = 0.01  # factor of a smaller start
+PLAIN = ((20, 0.3), (5, 0.03))  # epochs and rates of gradient descent without Adam
 COMPONENTS = 100  # principal components of the images that count as the directions in which they vary
 PROJECTED = (300, 100, 50)  # numbers of them that the rows of a net are projected on
 STEEP = (6.0, 1.0)  # m and beta of the readout that saturates
@@ -170,13 +171,22 @@ def paper(seed: int, m: float, beta: float) -> dict[str, dict[str, Any]]:
 def explanations(seed: int, accuracy: float) -> dict[str, dict[str, Any]]:
     """Back-propagation nets that show what makes them weak.
 
-    Whether it is the rim, what is left of the start, or the directions in which images hardly vary.
+    Whether it is the rim, what is left of the start, the optimiser, or the directions in which images
+    hardly vary. The nets trained by plain gradient descent do not reach the accuracy in their time.
     """
+    plain: dict[str, Any] = {
+        "optimizer": "sgd",
+        "learning_rate": [list(pair) for pair in PLAIN],
+        "PART": "50k",
+    }
+    epochs = sum(count for count, _ in PLAIN)
     net = matched(seed, accuracy)["backprop, matched"]
     return {
         "blank pixels cleared": cleared(net, 0.0),
         "rare pixels cleared": cleared(net, RARE),
         "smaller start": backprop(seed, STOP=accuracy, START=SMALL),
+        "plain steps": backprop(seed, epochs, **plain),
+        "plain steps, smaller start": backprop(seed, epochs, START=SMALL, **plain),
         **{f"{count} components": projected(net, count) for count in PROJECTED},
     }
 

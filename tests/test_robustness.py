@@ -55,6 +55,7 @@ def tiny(tmp_path, monkeypatch):
         "DECAYS": (10.0, 1e-3),
         "BACKPROP_EPOCHS": 2,
         "PROJECTED": (5,),
+        "PLAIN": ((1, 0.3), (1, 0.03)),
         "COMPONENTS": 5,
         "ADVERSARIAL_EPOCHS": 1,
         "ADVERSARIAL": {"norm": "linf", "eps": 0.1, "steps": 2},
@@ -122,6 +123,7 @@ def test_the_run_records_itself_and_goes_on_where_it_was(tiny, monkeypatch):
     assert set(made["gradient"]) == NETS
     assert set(made["cifar10"]["gradient"]) == {"bio", "random rows", "backprop"}
     tried = {"blank pixels cleared", "rare pixels cleared", "smaller start", "5 components"}
+    tried |= {"plain steps", "plain steps, smaller start"}
     assert set(made["explain"]["gradient"]) == tried
     assert set(made["explain"]["medians"]) == tried
     assert set(made["explain"]["steps"]) == {"bio", "backprop"}
