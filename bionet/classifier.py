@@ -59,6 +59,7 @@ class GradientClassifier(ClassifierMixin, BaseEstimator):
             order = indices_like(order_rng.permutation(X.shape[0]), X)
             total = self._pass(inputs, index, order, size, rates[epoch])
             self._record(float(total) / X.shape[0])
+        self._finish()
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, learning_rate: float | None = None) -> Any:
@@ -73,7 +74,7 @@ class GradientClassifier(ClassifierMixin, BaseEstimator):
         learning_rate : float, optional
             Rate of this step; by default `learning_rate`, or its first value if that is a
             schedule. With the rates and minibatches that ``fit`` would use, a loop of
-            ``partial_fit`` equals ``fit``.
+            ``partial_fit`` equals ``fit``, but for weights that decayed to nothing.
 
         Returns
         -------
@@ -310,6 +311,9 @@ class GradientClassifier(ClassifierMixin, BaseEstimator):
 
     def _logits(self, X: Array) -> Array:
         return self._forward(self._prepare(X))[0]
+
+    def _finish(self) -> None:
+        """What is left to do after the last epoch."""
 
     def _draw(self, X: Array, rng: np.random.Generator) -> None:
         raise NotImplementedError

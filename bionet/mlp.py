@@ -19,7 +19,6 @@ from bionet.features import (
 )
 
 ACTIVATIONS = ("relu", "sigmoid", "power")
-_SWEEP = 100  # steps after which weights that came to nothing are cleared
 
 
 class BackpropClassifier(GradientClassifier):
@@ -168,18 +167,16 @@ class BackpropClassifier(GradientClassifier):
         dS = self._loss(S, index)[1] * (1.0 / X.shape[0])
         return self._backward(cache, dS, back)[: len(self.coefs_)]
 
-    def _step(self, inputs: Array, index: Array, rate: float) -> Any:
-        """One optimiser step. With weight decay, now and then the weights that came to nothing become 0.
+    def _finish(self) -> None:
+        """After decay, weights that came to nothing become 0.
 
         Those of always-blank pixels shrink until they, or their products, are subnormal, and then slow every
         product several times.
         """
-        total = super()._step(inputs, index, rate)
-        if self.weight_decay and self.n_iter_ % _SWEEP == 0:
-            xp = namespace(inputs)
+        if self.weight_decay:
+            xp = namespace(self.coefs_[0])
             for W in self.coefs_:
                 W *= xp.astype(xp.abs(W) >= float(xp.finfo(W.dtype).smallest_normal) ** 0.5, W.dtype)
-        return total
 
     def _backward(self, cache: Any, dS: Array, back: list[Array] | None = None) -> list[Array]:
         xp = namespace(dS)

@@ -129,11 +129,12 @@ def test_the_run_records_itself_and_goes_on_where_it_was(tiny, monkeypatch):
     assert set(made["explain"]["steps"]) == {"bio", "backprop"}
     held = made["settings"]["decays"]
     assert min(held, key=float) == list(held)[-1]
+    long = {"bio, 1000 passes"}
     for net in NETS:
-        assert len(made["nets"][net]["held_out"]) == 2
+        assert len(made["nets"][net]["held_out"]) == (1 if net in long else 2)
     assert all(accuracy < made["settings"]["goal"] for accuracy in list(held.values())[:-1])
     for net in NETS:
-        assert len(made["nets"][net]["test_accuracy"]["values"]) == 2
+        assert len(made["nets"][net]["test_accuracy"]["values"]) == (1 if net in long else 2)
         for norm in attacks.NORMS:
             (entry,) = made["gradient"][net][norm].values()
             assert all(
