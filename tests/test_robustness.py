@@ -342,3 +342,35 @@ def test_in_the_record_the_own_loss_flatters_the_network(recorded):
         assert gaps.min() >= 0
         assert gaps.max() > 10
         assert run["logits"][-1] == 0
+
+
+def test_in_the_record_the_directions_explain_the_weakness(recorded):
+    """The chapter's test of causes: blank pixels are none, and the rows' minor directions are."""
+    tried, radius = recorded["explain"], ("linf", "0.1")
+
+    def left(by_norm):
+        return by_norm[radius[0]][radius[1]]["gradient"]["values"][0]
+
+    before = left(recorded["gradient"]["backprop, matched"])
+    clean = recorded["nets"]["backprop, matched"]["test_accuracy"]["values"][0]
+    assert abs(left(tried["gradient"]["blank pixels cleared"]) - before) < 1
+    assert left(tried["gradient"]["100 components"]) > before + 25
+    assert abs(tried["test_accuracy"]["100 components"] - clean) < 0.2
+    shares = {net: entry["seed_0"]["medians"]["in_main"] for net, entry in recorded["understand"].items()}
+    order = ["random rows", "backprop, matched", "backprop, decay", "bio", "backprop, adversarial"]
+    assert sorted(order, key=shares.__getitem__) == order
+    assert sorted(order, key=lambda net: left(recorded["gradient"][net])) == order
+
+
+def test_in_the_record_all_test_images_were_attacked_with_all_seeds(recorded):
+    assert recorded["settings"]["images"] == 10_000
+    for net, by_norm in recorded["gradient"].items():
+        for by_eps in by_norm.values():
+            assert all(len(entry["gradient"]["values"]) == 3 for entry in by_eps.values()), net
+
+
+def test_in_the_record_the_nets_of_the_papers_length_are_those_of_the_headline(recorded):
+    """Trained again here, but for seed 0, which is stored with weights of 16 bits."""
+    errors = _records.record("mnist")["readouts"]["power"]["test"]["values"][:3]
+    again = 100 - np.array(recorded["nets"]["bio, 1000 passes"]["test_accuracy"]["values"])
+    np.testing.assert_allclose(again, errors, atol=0.06)
