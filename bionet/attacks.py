@@ -188,7 +188,8 @@ class PGD:
     step_size : float, optional
         Length of a step; ``2.5 eps / steps`` by default.
     shrink : bool
-        Let the steps fall linearly from twice that length to (nearly) zero.
+        Let the steps fall linearly from twice that length to (nearly) zero. With ``step_size=eps / 2`` the
+        first is as long as the radius: stronger than short steps of one length, at the same cost.
     restarts : int
         The first starts at the image itself, the others at random points of the ball.
     random_start : bool
