@@ -28,7 +28,7 @@ SQUARES = {"linf": (0.1, 0.2)}  # of them, those of Square; in L2 the library's 
 TRANSFER = {"linf": 0.2, "l2": 2.0}  # one seed
 CRITERIA = ("cross_entropy", "dlr")  # walks of a gradient attack take turns, each on the survivors so far
 STEPS, RESTARTS, CURVE_RESTARTS, MORE_STEPS = 40, 2, 5, 80
-LONG_SEEDS = 3  # of the rows of the paper's 1000 passes, if there are as many
+LONG_SEEDS = 3  # at most so many of the nets whose rows have the paper's 1000 passes: they learn for long
 FIRST_STEP = 1.0  # length of the first step in radii; the others shrink linearly, the last nearly to nothing
 IMAGES: int | None = None  # test images of all seeds: all of them
 ASKED = (  # by the attacks that see no gradient, too
@@ -64,6 +64,7 @@ QUICK = {
     "SQUARE": {"iterations": 200},
     "HOP_SKIP_JUMP": {"iterations": 5, "evaluations": 50, "most_evaluations": 200},
     "IMAGES": 500,
+    "LONG_SEEDS": 1,
     "ASKED": ASKED,
     "CIFAR_RADII": {"linf": (4 / 255,), "l2": (0.5,)},
     "CIFAR_IMAGES": 200,
@@ -285,7 +286,7 @@ class Study:
             {
                 **models.recipes(s, self.m, self.beta, self.decay, self.dynamical),
                 **models.matched(s, self.goal / 100),
-                **(models.paper(s, self.m, self.beta) if s < LONG_SEEDS else {}),
+                **(models.paper(s, self.m, self.beta) if s < self.plan["LONG_SEEDS"] else {}),
             }
             for s in range(self.seeds)
         ]

@@ -302,6 +302,7 @@ def test_the_record_is_whole(recorded):
     assert set(recorded["gradient"]) == NETS
     assert {"linf", "l2"} == set(recorded["transfer"])
     assert set(recorded["cifar10"]["gradient"]) == {"bio", "random rows", "backprop"}
+    assert "first_step" not in recorded["cifar10"]["attack"]  # the chapter says so
 
 
 def test_in_the_record_no_accuracy_rises_with_the_radius(recorded):
