@@ -12,9 +12,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bionet import cells, cifar
 from bionet.readout import PowerReadout
 from bionet.units import RankedUnits
+from bionet_reproduction import cells
+from bionet_reproduction.runs import cifar10 as cifar
 
 
 def peak() -> str:

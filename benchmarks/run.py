@@ -31,11 +31,13 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from bionet import _ranked_host, attacks, backend, data, dynamics, experiments, plasticity, ranking
-from bionet._ranked_host import HostRule
+from bionet import attacks, backend, data, dynamics, plasticity, ranking
+from bionet.fast import ranked as _ranked_host
+from bionet.fast.ranked import HostRule
 from bionet.mlp import BackpropClassifier
 from bionet.readout import PowerReadout
 from bionet.units import CompetingUnits, RankedUnits
+from bionet_reproduction import experiments
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "book" / "tools"))

@@ -8,7 +8,8 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from tqdm import tqdm
 
-from bionet import losses, validation
+from bionet import checks as validation
+from bionet import losses
 from bionet.backend import (
     Array,
     asarray_like,

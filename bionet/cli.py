@@ -66,7 +66,7 @@ def data_fetch(names: Names = None) -> None:
 @app.command("list")
 def list_runs() -> None:
     """List the recorded runs and whether each has been recorded."""
-    from bionet import experiments
+    from bionet_reproduction import experiments
 
     for name, (_, text) in experiments.RUNS.items():
         try:
@@ -94,7 +94,7 @@ def reproduce(
     """
     from inspect import signature
 
-    from bionet import experiments
+    from bionet_reproduction import experiments
 
     if name not in experiments.RUNS:
         typer.echo(f"bionet: no run called {name!r}; there are {', '.join(experiments.RUNS)}", err=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from bionet import features
+from bionet import activations as features
 from bionet.backend import Array, device, namespace
 
 

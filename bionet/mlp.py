@@ -8,15 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from bionet import losses, validation
-from bionet.backend import Array, namespace, require_number
-from bionet.classifier import GradientClassifier, uniform_start
-from bionet.features import (
+from bionet import checks as validation
+from bionet import losses
+from bionet.activations import (
     rectified_power,
     rectified_power_slope,
     unit_norm,
     unit_norm_pullback,
 )
+from bionet.backend import Array, namespace, require_number
+from bionet.classifier import GradientClassifier, uniform_start
 
 ACTIVATIONS = ("relu", "sigmoid", "power")
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bionet.backend import Array, blocks, is_numpy, namespace, require_number
-from bionet.validation import choice, integer
+from bionet.checks import choice, integer
 
 _CHUNK = 1 << 15  # entries at a time on the host, so that the terms of one update stay in a core's cache
 Schedule = float | Sequence[tuple[int, float]]

@@ -29,6 +29,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from bionet.activations import power
 from bionet.backend import (
     Array,
     asarray_like,
@@ -41,8 +42,7 @@ from bionet.backend import (
     require_number,
     to_host,
 )
-from bionet.features import power
-from bionet.validation import choice, fitted_images, images, integer
+from bionet.checks import choice, fitted_images, images, integer
 
 CONTRAST = 10**0.5 / 255  # of Coates, Lee & Ng: 10 is added to the variance of pixels from 0 to 255
 _LARGEST = 1 << 18  # numbers in the largest array of one block of images: it stays in a core's cache

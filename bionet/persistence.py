@@ -13,10 +13,10 @@ import numpy as np
 
 import bionet
 from bionet.backend import to_host
+from bionet.checks import choice
 from bionet.mlp import BackpropClassifier
 from bionet.readout import PowerReadout
 from bionet.units import CompetingUnits, RankedUnits
-from bionet.validation import choice
 
 _KINDS = {c.__name__: c for c in (CompetingUnits, RankedUnits, PowerReadout, BackpropClassifier)}
 _FORMAT = 1

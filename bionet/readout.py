@@ -21,16 +21,16 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from bionet import _readout_host
-from bionet.backend import Array, asarray_like, namespace, require_finite, require_number, to_host
-from bionet.classifier import GradientClassifier, uniform_start
-from bionet.features import (
+from bionet.activations import (
     rectified_power,
     rectified_power_slope,
     unit_norm,
     unit_norm_pullback,
 )
-from bionet.validation import choice
+from bionet.backend import Array, asarray_like, namespace, require_finite, require_number, to_host
+from bionet.checks import choice
+from bionet.classifier import GradientClassifier, uniform_start
+from bionet.fast import readout as _readout_host
 
 
 class PowerReadout(GradientClassifier):

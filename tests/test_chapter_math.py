@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from bionet import dynamics, geometry, plasticity
+from bionet import dynamics, plasticity
+from bionet.measures import geometry
 from bionet.mlp import BackpropClassifier
 
 

@@ -11,8 +11,10 @@ import time
 import numpy as np
 import pytest
 
-from bionet import _checkpoint, _ranked_host, data, persistence
-from bionet._checkpoint import Checkpoint
+from bionet import checkpoint as _checkpoint
+from bionet import data, persistence
+from bionet.checkpoint import Checkpoint
+from bionet.fast import ranked as _ranked_host
 from bionet.units import RankedUnits
 
 needs_numba = pytest.mark.skipif(_ranked_host.compiled is None, reason="Numba is not installed")
@@ -20,7 +22,7 @@ ENGINES = ["numpy", pytest.param("numba", marks=needs_numba)]
 SETTINGS = {"n_hidden": 30, "k": 3, "p": 3.5, "n_epochs": 60, "batch_size": 20, "random_state": 3}
 RUN = """
 import sys
-from bionet import _checkpoint, data
+from bionet import checkpoint as _checkpoint, data
 from bionet.units import RankedUnits
 _checkpoint.EVERY = 0.0
 print("ready", flush=True)

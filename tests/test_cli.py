@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from bionet import _records, data, experiments
+from bionet import data
 from bionet.cli import app
+from bionet_reproduction import experiments
+from bionet_reproduction import records as _records
 
 run = CliRunner().invoke
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from bionet import colour, maps
+from bionet.measures import colour, maps
 
 RGB = np.array(colour.OPPONENT)  # rows are the axes
 

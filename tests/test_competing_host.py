@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bionet import _competing_host, data, dynamics, plasticity
-from bionet.features import unit_norm
+from bionet import data, dynamics, plasticity
+from bionet.activations import unit_norm
+from bionet.fast import competing as _competing_host
 from bionet.units import CompetingUnits
 
 ENGINES = ["numpy", "numba"]

@@ -30,8 +30,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from bionet import _archives, _images, data
-from bionet._archives import Remote
+from bionet import data
+from bionet.data import archives as _archives
+from bionet.data import samples as _images
+from bionet.data.archives import Remote
 
 PIXELS = np.random.default_rng(0).integers(0, 256, size=(2, 5, 784), dtype=np.uint8)
 CLASSES = np.array([[5, 0, 4, 1, 9], [7, 2, 1, 0, 4]], dtype=np.uint8)
@@ -627,7 +629,7 @@ def test_a_killed_download_leaves_no_file_and_is_swept_later(
     target = cache / "mnist" / remote.name
     script = f"""
         from pathlib import Path
-        from bionet._archives import Remote, download
+        from bionet.data.archives import Remote, download
         download({remote!r}, Path({str(target)!r}))
     """
     with subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)]) as process:

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_1samp
 
-from bionet import _records, data, experiments
-from bionet.experiments import TALK, Talk
+from bionet import data
+from bionet_reproduction import experiments
+from bionet_reproduction import records as _records
+from bionet_reproduction.experiments import TALK, Talk
 
 
 @pytest.fixture(scope="module")

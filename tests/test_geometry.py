@@ -11,7 +11,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.linalg import expm, polar
 
-from bionet import geometry, plasticity
+from bionet import plasticity
+from bionet.measures import geometry
 
 SEEDS = st.integers(0, 2**32)
 DOSES = st.floats(-4, 4)

@@ -10,7 +10,8 @@ import sys
 import numpy as np
 import pytest
 
-from bionet import attacks, data, independent
+from bionet import attacks, data
+from bionet.attacks import independent
 from bionet.mlp import BackpropClassifier
 from bionet.readout import PowerReadout
 

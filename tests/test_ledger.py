@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bionet import ledger
+from bionet_reproduction import ledger
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -8,7 +8,7 @@ from backends import MAKERS, host
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bionet import maps
+from bionet.measures import maps
 
 
 def geary(image):

@@ -5,10 +5,16 @@ import json
 import numpy as np
 import pytest
 
-from bionet import _records, cells, cifar, cifar_colour, data, dynamical, experiments, paper
-from bionet.features import unit_norm
+from bionet import data
+from bionet.activations import unit_norm
 from bionet.readout import PowerReadout
 from bionet.units import lebesgue_norms
+from bionet_reproduction import cells, experiments
+from bionet_reproduction import records as _records
+from bionet_reproduction.runs import cifar10 as cifar
+from bionet_reproduction.runs import cifar10_colour as cifar_colour
+from bionet_reproduction.runs import dynamical
+from bionet_reproduction.runs import mnist as paper
 
 RUNS = (
     "mnist",

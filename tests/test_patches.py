@@ -16,11 +16,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
-from bionet import _records, cells, cifar_patches, data, patches
+from bionet import data, patches
 from bionet.backend import generators
 from bionet.patches import PatchFeatures, extract, normalize, pool, sample, whitening
 from bionet.readout import PowerReadout
 from bionet.units import RankedUnits
+from bionet_reproduction import cells
+from bionet_reproduction import records as _records
+from bionet_reproduction.runs import patches as cifar_patches
 
 SHAPE = (3, 9, 8)
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from backends import needs_gpu
 
-from bionet import _ranked_cuda, backend, data, ranking
+from bionet import backend, data, ranking
+from bionet.fast import ranked_cuda as _ranked_cuda
 from bionet.units import RankedUnits
 
 # A block of one thread, run by the host: what is shared is static, and nothing has to be waited for.

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bionet import _ranked_host, data, ranking
-from bionet._ranked_host import HostRule, covector
+from bionet import data, ranking
+from bionet.fast import ranked as _ranked_host
+from bionet.fast.ranked import HostRule, covector
 from bionet.units import RankedUnits
 
 needs_numba = pytest.mark.skipif(_ranked_host.compiled is None, reason="Numba is not installed")

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 
-from bionet import _ranked_host, _readout_host, losses
+from bionet import losses
+from bionet.fast import ranked as _ranked_host
+from bionet.fast import readout as _readout_host
 from bionet.optim import Adam
 from bionet.persistence import load, save
 from bionet.readout import PowerReadout

@@ -9,10 +9,16 @@ import json
 import numpy as np
 import pytest
 
-from bionet import _records, _robust_models, attacks, cells, cifar, data, paper, persistence, robustness
-from bionet._robust_facts import certified_l2, facts, surface
+from bionet import attacks, data, persistence
 from bionet.mlp import BackpropClassifier
 from bionet.readout import PowerReadout
+from bionet_reproduction import cells
+from bionet_reproduction import records as _records
+from bionet_reproduction.robustness import nets as _robust_models
+from bionet_reproduction.robustness import study as robustness
+from bionet_reproduction.robustness.facts import certified_l2, facts, surface
+from bionet_reproduction.runs import cifar10 as cifar
+from bionet_reproduction.runs import mnist as paper
 
 NETS = {
     "bio",

@@ -9,8 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bionet import _stability_maps, experiments, plasticity, stability
+from bionet import plasticity
+from bionet.measures import stability
 from bionet.units import CompetingUnits
+from bionet_reproduction import experiments
+from bionet_reproduction.runs import stability as _stability_maps
 
 TALK = {"w_inh": 0.7, "h_star": 3.0}
 outside = st.floats(1.01, 50.0)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bionet import sweeps
+from bionet_reproduction import sweeps
 
 CELLS = [{"x": x, "nested": {"y": [x, 2]}} for x in range(6)]
 

@@ -9,8 +9,8 @@ from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 
 from bionet import dynamics, plasticity, ranking
+from bionet.activations import unit_norm
 from bionet.backend import generators
-from bionet.features import unit_norm
 from bionet.units import CompetingUnits, RankedUnits, initial_weights
 
 

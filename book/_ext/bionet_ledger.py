@@ -27,7 +27,7 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 from sphinx.util.nodes import make_refnode
 
-from bionet import ledger
+from bionet_reproduction import ledger
 
 logger = logging.getLogger(__name__)
 

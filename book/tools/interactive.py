@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from run_notebooks import stable_png
 
-from bionet import data, dynamics, experiments, plasticity, plot
+from bionet import data, dynamics, plasticity, plot
+from bionet_reproduction import experiments
 
 FOLDER = Path(__file__).resolve().parents[1] / "_static" / "interactive"
 DATA = FOLDER / "competition-data.js"

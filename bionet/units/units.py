@@ -16,10 +16,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from tqdm import tqdm
 
 from bionet import dynamics, plasticity, ranking
-from bionet._checkpoint import Checkpoint, fingerprint
-from bionet._competing_host import HostDynamics
-from bionet._ranked_cuda import DeviceRule
-from bionet._ranked_host import HostRule
+from bionet.activations import unit_norm
 from bionet.backend import (
     Array,
     asarray_like,
@@ -33,8 +30,11 @@ from bionet.backend import (
     require_number,
     to_host,
 )
-from bionet.features import unit_norm
-from bionet.validation import choice, fitted_images, images, integer, like_learned
+from bionet.checkpoint import Checkpoint, fingerprint
+from bionet.checks import choice, fitted_images, images, integer, like_learned
+from bionet.fast.competing import HostDynamics
+from bionet.fast.ranked import HostRule
+from bionet.fast.ranked_cuda import DeviceRule
 
 _UNBOUNDED = 100.0  # p-norms beyond this multiple of a normal start's order of magnitude are a runaway
 _BLOCK = 256  # images between two looks at the device-side divergence flag

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from bionet import cells, dynamics, plasticity, ranking
-from bionet._records import record
-from bionet.cells import (
+from bionet_reproduction import cells
+from bionet import dynamics, plasticity, ranking
+from bionet_reproduction.records import record
+from bionet_reproduction.cells import (
     Sweep,
     chosen_loss,
     entropy_readout,
@@ -22,8 +23,8 @@ from bionet.cells import (
     shown,
     summary,
 )
-from bionet.features import unit_norm
-from bionet.paper import ranked_rows
+from bionet.activations import unit_norm
+from bionet_reproduction.runs.mnist import ranked_rows
 from bionet.units import CompetingUnits
 
 SIZES = (484, 2000)  # the talk's network and the paper's
@@ -299,7 +300,7 @@ def reproduce_dynamical(
     seeds : int
         Seeds of rows and readout.
     jobs, dask
-        See :func:`bionet.sweeps.run`.
+        See :func:`bionet_reproduction.sweeps.run`.
     progress : bool
         Show progress bars.
 

@@ -22,8 +22,8 @@ import numpy as np
 
 from bionet.attacks import NORMS, project
 from bionet.backend import require_number
+from bionet.checks import choice, integer
 from bionet.losses import ATTACKS
-from bionet.validation import choice, integer
 
 _LOSSES = (*ATTACKS, "trained")
 

@@ -26,9 +26,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bionet import _archives, _images
-from bionet._archives import DataCorrupt, DataUnavailable, cache_folder
-from bionet._imageset import ImageSet, check_pixels, from_array, load_folder, make
+from bionet.data import archives as _archives
+from bionet.data import samples as _images
+from bionet.data.archives import DataCorrupt, DataUnavailable, cache_folder
+from bionet.data.imageset import ImageSet, check_pixels, from_array, load_folder, make
 
 __all__ = [
     "IMAGE_SHAPE",

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bionet import _images
 from bionet.backend import namespace, to_host
+from bionet.data import samples as _images
 
 
 @dataclass(frozen=True, eq=False)

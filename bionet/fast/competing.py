@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 
 from bionet import plasticity
-from bionet._ranked_host import HostRule
 from bionet.backend import blocks
+from bionet.fast.ranked import HostRule
 
 compiled: Any
 try:
-    from bionet import _competing_compiled as compiled
+    from bionet.fast import competing_compiled as compiled
 except ImportError:  # Numba is not installed
     compiled = None
 

@@ -1,4 +1,4 @@
-"""Compiled kernels of the fast rule for the host (Numba). See :mod:`bionet._ranked_host`."""
+"""Compiled kernels of the fast rule for the host (Numba). See :mod:`bionet.fast.ranked`."""
 
 from __future__ import annotations
 

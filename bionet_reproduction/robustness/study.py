@@ -13,13 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from bionet import _robust_models as models
-from bionet import attacks, cells, cifar, independent
-from bionet._records import provenance, record
-from bionet._robust_facts import facts, surface
-from bionet.attacks import PGD
-from bionet.cells import Sweep, chosen_loss, summary
+from bionet import attacks
+from bionet.attacks import PGD, independent
 from bionet.data import load
+from bionet_reproduction import cells
+from bionet_reproduction.cells import Sweep, chosen_loss, summary
+from bionet_reproduction.records import provenance, record
+from bionet_reproduction.robustness import nets as models
+from bionet_reproduction.robustness.facts import facts, surface
+from bionet_reproduction.runs import cifar10 as cifar
 
 RADII = {"linf": (0.1, 0.2, 0.3), "l2": (1.0, 2.0, 3.0)}  # all seeds
 CURVE = {"linf": (0.05, 0.1, 0.15, 0.2, 0.3, 0.5), "l2": (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)}  # one seed
@@ -656,7 +658,7 @@ def reproduce_robustness(
     quick : bool
         Fewer images and radii, for a look; the networks are the same.
     jobs, dask
-        See :func:`bionet.sweeps.run`.
+        See :func:`bionet_reproduction.sweeps.run`.
     progress : bool
         Show progress bars.
 

@@ -12,25 +12,20 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import train_test_split
 from tqdm import tqdm
 
-from bionet import (
-    _stability_maps,
-    cifar,
-    cifar_colour,
-    cifar_patches,
-    data,
-    dynamical,
-    dynamics,
-    paper,
-    persistence,
-    plasticity,
-    robustness,
-)
-from bionet._records import interval, provenance, record, write
-from bionet.features import unit_norm
-from bionet.ledger import results_folder
+from bionet import data, dynamics, persistence, plasticity
+from bionet.activations import unit_norm
 from bionet.mlp import BackpropClassifier
 from bionet.readout import PowerReadout
 from bionet.units import CompetingUnits
+from bionet_reproduction.ledger import results_folder
+from bionet_reproduction.records import interval, provenance, record, write
+from bionet_reproduction.robustness import study as robustness
+from bionet_reproduction.runs import cifar10 as cifar
+from bionet_reproduction.runs import cifar10_colour as cifar_colour
+from bionet_reproduction.runs import dynamical
+from bionet_reproduction.runs import mnist as paper
+from bionet_reproduction.runs import patches as cifar_patches
+from bionet_reproduction.runs import stability as _stability_maps
 
 __all__ = [
     "RUNS",

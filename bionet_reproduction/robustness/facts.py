@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from bionet import attacks
-from bionet._ball import direction
-from bionet.features import unit_norm
+from bionet.activations import unit_norm
+from bionet.attacks.ball import direction
 
 
 def facts(

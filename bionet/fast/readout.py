@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from bionet._ranked_host import HostRule
 from bionet.backend import Array, is_numpy
+from bionet.fast.ranked import HostRule
 from bionet.optim import SGD, Adam
 
 compiled: Any
 try:
-    from bionet import _readout_compiled as compiled
+    from bionet.fast import readout_compiled as compiled
 except ImportError:  # Numba is not installed
     compiled = None
 

@@ -23,7 +23,7 @@ from bionet.ranking import _SMALLEST
 
 compiled: Any
 try:
-    from bionet import _ranked_compiled as compiled
+    from bionet.fast import ranked_compiled as compiled
 except ImportError:  # Numba is not installed
     compiled = None
 

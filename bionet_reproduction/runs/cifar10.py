@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from bionet._records import record
-from bionet.cells import (
+from bionet_reproduction.records import record
+from bionet_reproduction.cells import (
     Sweep,
     entropy_readout,
     measure_backprop,
@@ -168,7 +168,7 @@ def reproduce_cifar10(
     long_seeds : int
         Seeds at the paper's 1000 passes.
     jobs, dask, progress
-        See :func:`bionet.sweeps.run`.
+        See :func:`bionet_reproduction.sweeps.run`.
 
     Returns
     -------
@@ -250,7 +250,7 @@ def reproduce_cifar10_controls(
     long_seeds : int
         Of these, seeds at 1000 passes; and of the pixels, whose readout has no rows that a seed could change.
     jobs, dask, progress
-        See :func:`bionet.sweeps.run`.
+        See :func:`bionet_reproduction.sweeps.run`.
     """
     sweep = Sweep("cifar10_controls", jobs, dask, progress, of="cifar10")
     found = record("cifar10")

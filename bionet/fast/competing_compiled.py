@@ -1,4 +1,4 @@
-"""The compiled walk through a block of images, and the update after it; see :mod:`bionet._competing_host`."""
+"""The compiled walk through a block of images, and the update after it; see :mod:`bionet.fast.competing`."""
 
 from __future__ import annotations
 

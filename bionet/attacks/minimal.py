@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import binom
 
-from bionet import validation
-from bionet._ball import Ball, direction
+from bionet import checks as validation
+from bionet.attacks.ball import Ball, direction
 from bionet.backend import Array, blocks, floating, namespace, require_number, to_host
 
 _BLOCK = 500

@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from bionet import cells, cifar, colour, maps, persistence
-from bionet._records import record
-from bionet.cells import Sweep
+from bionet_reproduction import cells
+from bionet_reproduction.runs import cifar10 as cifar
+from bionet.measures import colour, maps
+from bionet import persistence
+from bionet_reproduction.records import record
+from bionet_reproduction.cells import Sweep
 
 DISTANCES = (1, 2, 4, 8, 16)
 SHAPE = (3, 32, 32)
@@ -27,7 +30,7 @@ def measure_colour(cell: dict[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     cell : dict
-        ``rows`` as in :func:`bionet.cells.rows_of`, or of the kinds ``backprop`` (first layer of the
+        ``rows`` as in :func:`bionet_reproduction.cells.rows_of`, or of the kinds ``backprop`` (first layer of the
         end-to-end net) and ``photographs``; ``train`` and ``view``; ``shuffled``, whether each row's pixels
         are put in an order of its own; ``shape`` of an image.
     """

@@ -1,4 +1,4 @@
-"""The recorded run ``results/stability.json``: two maps made with :mod:`bionet.stability`."""
+"""The recorded run ``results/stability.json``: two maps made with :mod:`bionet.measures.stability`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 from tqdm import tqdm
 
 from bionet import data, dynamics, plasticity
-from bionet._records import provenance
-from bionet.features import unit_norm
-from bionet.stability import diverging_units, effective_number, predicted_divergence
+from bionet_reproduction.records import provenance
+from bionet.activations import unit_norm
+from bionet.measures.stability import diverging_units, effective_number, predicted_divergence
 
 DURATIONS = (0.358, 0.1, 0.02)  # tau_L an image; the first is the talk's
 STEPS = 8  # values of delta from the talk's 0.01 to the paper's 0.4, evenly in their logarithm
@@ -146,7 +146,7 @@ def reproduce_stability(progress: bool = True) -> dict[str, Any]:
     dict
         The record, as written to ``results/stability.json``.
     """
-    from bionet.experiments import SCHEMA, TALK, talk_sample, talk_start  # they name this run in their list
+    from bionet_reproduction.experiments import SCHEMA, TALK, talk_sample, talk_start  # they name this run in their list
 
     train = data.load("mnist")
     X = train.images[talk_sample(train.labels)].astype(np.float64)

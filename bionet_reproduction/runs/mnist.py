@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from bionet import cells, sweeps
-from bionet.cells import (
+from bionet_reproduction import cells, sweeps
+from bionet_reproduction.cells import (
     Sweep,
     chosen_loss,
     entropy_readout,
@@ -84,7 +84,7 @@ def reproduce_mnist(
     seeds : int
         Seeds of rows and readout.
     jobs, dask
-        See :func:`bionet.sweeps.run`.
+        See :func:`bionet_reproduction.sweeps.run`.
     progress : bool
         Show progress bars.
 

@@ -1,4 +1,4 @@
-"""Compiled training of the linear layer on the host (Numba). See :mod:`bionet._readout_host`."""
+"""Compiled training of the linear layer on the host (Numba). See :mod:`bionet.fast.readout`."""
 
 from __future__ import annotations
 

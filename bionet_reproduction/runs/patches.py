@@ -16,9 +16,9 @@ from sklearn.cluster import MiniBatchKMeans
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from bionet import cells
-from bionet.cells import Sweep, shown, summary
-from bionet.ledger import results_folder
+from bionet_reproduction import cells
+from bionet_reproduction.cells import Sweep, shown, summary
+from bionet_reproduction.ledger import results_folder
 from bionet.patches import PatchFeatures
 from bionet.readout import PowerReadout
 from bionet.units import RankedUnits
@@ -126,7 +126,7 @@ def measure(cell: dict[str, Any]) -> dict[str, Any]:
     cell : dict
         ``rows`` (``kind``, ``seed``, ``n_hidden`` and, for ranked ones, ``rule``), ``features`` (settings of
         :class:`bionet.patches.PatchFeatures`), ``activations`` (a list of further ones), ``epochs`` (a list),
-        ``train`` and ``evaluate`` (parts of CIFAR-10, see :func:`bionet.cells.images`) and optionally
+        ``train`` and ``evaluate`` (parts of CIFAR-10, see :func:`bionet_reproduction.cells.images`) and optionally
         ``images``, of which many of `train` are used, and ``keep``, a name under which the rows are saved.
 
     Returns
@@ -323,7 +323,7 @@ def reproduce_patches(
     fine_seeds : int
         As many at the fine stride, which costs four times as much; none by default.
     jobs, dask, progress
-        See :func:`bionet.sweeps.run`.
+        See :func:`bionet_reproduction.sweeps.run`.
 
     Returns
     -------

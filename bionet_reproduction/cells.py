@@ -1,6 +1,6 @@
 """What full-scale runs are made of: one cell learns rows and reads them out.
 
-A cell is a plain dict, so that a sweep can keep, resume and distribute it (:mod:`bionet.sweeps`).
+A cell is a plain dict, so that a sweep can keep, resume and distribute it (:mod:`bionet_reproduction.sweeps`).
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from sklearn.cluster import MiniBatchKMeans
 from sklearn.decomposition import PCA
 from sklearn.model_selection import train_test_split
 
-from bionet import data, persistence, sweeps
-from bionet._records import commit, interval, provenance, record
-from bionet.ledger import results_folder
+from bionet import data, persistence
+from bionet.measures.stability import effective_number
 from bionet.mlp import BackpropClassifier
 from bionet.readout import PowerReadout
-from bionet.stability import effective_number
 from bionet.units import CompetingUnits, RankedUnits, lebesgue_norms
+from bionet_reproduction import sweeps
+from bionet_reproduction.ledger import results_folder
+from bionet_reproduction.records import commit, interval, provenance, record
 
 SCHEMA = 1
 RATE = 0.04  # of the ranking rule; falls linearly to zero
@@ -88,7 +89,7 @@ def images(part: str) -> tuple[np.ndarray, np.ndarray]:
     if part == "60k":
         return train.images, train.labels
     if part == "talk":
-        from bionet.experiments import talk_sample  # it imports this module
+        from bionet_reproduction.experiments import talk_sample  # it imports this module
 
         order = talk_sample(train.labels)
         return train.images[order], train.labels[order]
@@ -216,7 +217,7 @@ def rows_of(rows: dict[str, Any], part: str, view: str | None = None) -> tuple[n
     elif kind == "images":
         W = X[rng.choice(len(X), rows["n_hidden"], replace=False)]
     elif kind == "talk":
-        from bionet.experiments import talk_start, talk_units
+        from bionet_reproduction.experiments import talk_start, talk_units
 
         units = talk_units(init=talk_start(X.shape[1])).fit(X.astype(np.float64))
         W = units.components_.astype(np.float32)

@@ -13,15 +13,17 @@ from typing import Any
 import numpy as np
 from sklearn.decomposition import PCA
 
-from bionet import attacks, cells, cifar, persistence, sweeps
+from bionet import attacks, persistence
 from bionet.backend import blocks
-from bionet.cells import entropy_readout, power_readout
-from bionet.ledger import results_folder
 from bionet.mlp import BackpropClassifier
 from bionet.optim import rates_of
-from bionet.paper import ranked_rows
 from bionet.readout import PowerReadout
 from bionet.units import lebesgue_norms
+from bionet_reproduction import cells, sweeps
+from bionet_reproduction.cells import entropy_readout, power_readout
+from bionet_reproduction.ledger import results_folder
+from bionet_reproduction.runs import cifar10 as cifar
+from bionet_reproduction.runs.mnist import ranked_rows
 
 HIDDEN = 2000
 POWER = 4.5  # n of the bio net, and of the back-propagation net with the same activation
@@ -55,7 +57,7 @@ def readout(
     """Recipe of a readout on rows, which are scaled to a Euclidean length if one is given.
 
     ``reach`` scales all rows together, so that the largest current of the median image is 1; ``schedule`` and
-    ``batch_size`` are those of a cell's readout (:func:`bionet.cells.measure`).
+    ``batch_size`` are those of a cell's readout (:func:`bionet_reproduction.cells.measure`).
     """
     return {"kind": "readout", "rows": rows, "length": length, "readout": settings, "train": part, **more}
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bionet.backend import Array, asarray_like, floating, indices_like, require_number, to_host
-from bionet.maps import _check, _planes, _ratio
+from bionet.measures.maps import _check, _planes, _ratio
 
 AXES = ("grey", "red-green", "yellow-blue")
 OPPONENT = (  # orthonormal; columns are red, green and blue
@@ -137,7 +137,7 @@ def spatial_correlation(
         1 - \frac{\langle (w_i - w_j)^2 \rangle_{\text{pairs at distance } d}}
                  {2\, \langle (w_i - \bar w)^2 \rangle}
 
-    One minus Geary's C, as in :func:`bionet.maps.roughness`, with pairs in one row or one column
+    One minus Geary's C, as in :func:`bionet.measures.maps.roughness`, with pairs in one row or one column
     that are d pixels apart: 1 for a smooth map, exactly 0 on average over all orders of the same
     pixels, near -1 where the two pixels of each pair are opposite.
 

@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from bionet import losses, validation
-from bionet._ball import NORMS, Ball, direction, draw
-from bionet._minimal import median_interval, minimal_l2
+from bionet import checks as validation
+from bionet import losses
+from bionet.attacks.ball import NORMS, Ball, direction, draw
+from bionet.attacks.minimal import median_interval, minimal_l2
 from bionet.backend import (
     Array,
     blocks,
@@ -32,7 +33,7 @@ from bionet.backend import (
     require_number,
     to_host,
 )
-from bionet.validation import choice, integer
+from bionet.checks import choice, integer
 
 __all__ = [
     "NORMS",

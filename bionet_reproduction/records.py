@@ -17,7 +17,7 @@ from scipy.stats import t as student
 import bionet
 from bionet import data
 from bionet.backend import require_finite, require_number
-from bionet.ledger import results_folder
+from bionet_reproduction.ledger import results_folder
 
 
 def provenance(*sets: data.ImageSet) -> dict[str, Any]:

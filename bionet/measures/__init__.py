@@ -1,0 +1,1 @@
+"""What is measured on learned rows and on whole runs: maps, colour, geometry, stability."""

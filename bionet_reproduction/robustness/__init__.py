@@ -1,0 +1,1 @@
+"""The open question: which networks withstand which attacks, and how sure that is."""
