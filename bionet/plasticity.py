@@ -26,6 +26,7 @@ from bionet.backend import (
     asarray_like,
     device,
     floating,
+    namespace,
     out_of_range_unwarned,
     require_finite,
     require_number,
@@ -93,6 +94,15 @@ def learning_activation_unchecked(xp: Any, h: Array, h_star: Any, delta: float) 
     """Equation 2 with no checks and no host synchronisation."""
     one, zero = xp.ones_like(h), xp.zeros_like(h)
     return xp.where(h < 0, zero, xp.where(h < h_star, -delta * one, one))
+
+
+def lebesgue_norms(W: Array, p: float) -> Array:
+    """Return the p-norms ``(sum_i |W_i|^p)^(1/p)`` of the rows of `W`, shape (hidden,)."""
+    xp = namespace(W)
+    with out_of_range_unwarned():
+        size = xp.abs(W)
+        powers = size * size if p == 2.0 else size * size * size if p == 3.0 else size**p
+        return xp.sum(powers, axis=1) ** (1.0 / p)
 
 
 def velocity(W: Array, v: Array, g: Array, p: float = 2, R: float = 1) -> Array:

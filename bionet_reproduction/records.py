@@ -1,7 +1,8 @@
-"""Records in ``results/``: where and with what a run was made, its spread, writing and reading."""
+"""Records in ``results/``: where and with what a run was made, writing, checking and reading."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -12,18 +13,36 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student
 
 import bionet
 from bionet import data
-from bionet.backend import require_finite, require_number
-from bionet_reproduction.ledger import results_folder
+from bionet.files import atomic_write
+from bionet_reproduction.paths import results_folder
+from bionet_reproduction.statistics import interval
 
 
-def provenance(*sets: data.ImageSet) -> dict[str, Any]:
-    """Where and with what a run was made: data hashes, versions, machine, threads, commit."""
+SCHEMA = 1
+
+
+def provenance(*sets: str, needs: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Where and with what a run was made.
+
+    Parameters
+    ----------
+    *sets : str
+        Names of data sets; the hashes of both parts are kept.
+    needs : tuple of str
+        Names of recorded runs that were read; the hashes of their files are kept.
+
+    Returns
+    -------
+    dict
+        Hashes, versions, machine, threads, commit, command.
+    """
+    parts = [data.load(name, split=split) for name in sets for split in ("train", "test")]
     return {
-        "data": {f"{s.name}/{s.split}": s.sha256 for s in sets},
+        "data": {f"{part.name}/{part.split}": part.sha256 for part in parts},
+        "needs": {name: fingerprint(name) for name in needs},
         "versions": {
             "bionet": bionet.__version__,
             "python": platform.python_version(),
@@ -40,38 +59,46 @@ def provenance(*sets: data.ImageSet) -> dict[str, Any]:
     }
 
 
-def interval(values: Any, confidence: float = 0.95) -> tuple[float, float, float]:
-    """Mean of `values` and its t-interval: (mean, low, high).
-
-    Parameters
-    ----------
-    values : sequence of float
-        Independent results, for instance one a seed.
-    confidence : float
-        Coverage of the interval, between 0 and 1.
-
-    Raises
-    ------
-    ValueError
-        With fewer than two values (one value has no spread), or with NaN or infinity.
-    """
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 1 or array.size < 2:
-        raise ValueError(f"an interval needs at least two values in one dimension, got {values!r}")
-    require_finite("values", array)
-    confidence = require_number("confidence", confidence, 0.0, 1.0, open_low=True, open_high=True)
-    half = student.ppf(0.5 + confidence / 2, array.size - 1) * array.std(ddof=1) / array.size**0.5
-    return float(array.mean()), float(array.mean() - half), float(array.mean() + half)
+def fingerprint(name: str) -> str | None:
+    """SHA-256 of a recorded run's file; None if it is not there."""
+    path = results_folder() / f"{name}.json"
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
 
 
 def write(name: str, record: dict[str, Any]) -> Path:
-    """Write ``results/NAME.json`` atomically."""
+    """Check a record and write ``results/NAME.json``, atomically."""
+    validate(record)
     path = results_folder() / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".json.part")
-    partial.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    with atomic_write(path) as file:
+        file.write((json.dumps(record, indent=1, allow_nan=False) + "\n").encode())
     return path
+
+
+def load_trained(name: str) -> Any:
+    """Return the recorded net of a run, as stored in ``results/NAME-seed0.npz``.
+
+    Parameters
+    ----------
+    name : str
+        ``"mnist"``, ``"cifar10"`` or ``"dynamical"``.
+
+    Returns
+    -------
+    bionet.readout.PowerReadout
+        Trained, with the paper's loss; its weights went through float16.
+
+    Raises
+    ------
+    FileNotFoundError
+        If no net of that name has been recorded; the message says how to record it.
+    """
+    from bionet import persistence
+
+    path = results_folder() / f"{name}-seed0.npz"
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing; run `bionet reproduce {name}` to train and record it")
+    return persistence.load(path)
 
 
 def validate(record: Any) -> None:
@@ -129,6 +156,12 @@ def record(name: str) -> dict[str, Any]:
         raise FileNotFoundError(
             f"{path} has not been recorded; run `bionet reproduce {name}` to record it"
         ) from None
+
+
+def chosen_loss() -> tuple[float, float]:
+    """m and beta as the recorded run ``mnist`` chose them."""
+    best = record("mnist")["selection"]["chosen"]
+    return best["m"], best["beta"]
 
 
 def _version(name: str) -> str:

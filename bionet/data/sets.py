@@ -128,7 +128,7 @@ def load(name: str, split: str = "train", *, stand_in: bool = False) -> ImageSet
     except DataUnavailable:
         if not stand_in or _explicit_folder() is not None:
             raise
-        return _stand_in(name, split)
+        return load_stand_in(name, split)
     return make(images, labels, IMAGE_SHAPE[name], name, split, _TITLES[name], _CLASSES[name], hashes=hashes)
 
 
@@ -248,7 +248,7 @@ def _contents(folder: Path, remote: _archives.Remote) -> None:
         _archives.read_gzip(folder / remote.name, remote)
 
 
-def _stand_in(name: str, split: str) -> ImageSet:
+def load_stand_in(name: str, split: str) -> ImageSet:
     if name == "mnist":
         images, labels = _images.digits(split)
         source = "scikit-learn's handwritten digits, standing in for MNIST"

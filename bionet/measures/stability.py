@@ -25,7 +25,7 @@ import numpy as np
 
 from bionet import dynamics, plasticity
 from bionet.backend import Array, floating, require_finite, require_number
-from bionet.units import lebesgue_norms
+from bionet.plasticity import lebesgue_norms
 
 
 def arcoth(y: Array) -> Array:

@@ -5,6 +5,6 @@
 Both learn ``components_`` of shape ``(hidden, features)`` and transform images into currents.
 """
 
-from bionet.units.units import CompetingUnits, RankedUnits, initial_weights, lebesgue_norms
+from bionet.units.units import CompetingUnits, RankedUnits, initial_weights
 
-__all__ = ["CompetingUnits", "RankedUnits", "initial_weights", "lebesgue_norms"]
+__all__ = ["CompetingUnits", "RankedUnits", "initial_weights"]

@@ -16,6 +16,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from tqdm import tqdm
 
 from bionet import dynamics, plasticity, ranking
+from bionet.plasticity import lebesgue_norms
 from bionet.activations import unit_norm
 from bionet.backend import (
     Array,
@@ -449,15 +450,6 @@ class CompetingUnits(_Units):
             self.last_win_[winners] = index
         self.n_silent_ += int((~won.any(axis=1)).sum())
         self.components_ = W
-
-
-def lebesgue_norms(W: Array, p: float) -> Array:
-    """Return the p-norms ``(sum_i |W_i|^p)^(1/p)`` of the rows of `W`, shape (hidden,)."""
-    xp = namespace(W)
-    with out_of_range_unwarned():
-        size = xp.abs(W)
-        powers = size * size if p == 2.0 else size * size * size if p == 3.0 else size**p
-        return xp.sum(powers, axis=1) ** (1.0 / p)
 
 
 class RankedUnits(_Units):
