@@ -1,6 +1,6 @@
 """The recorded runs: what each is about, where it is declared, what it needs, and how it stands.
 
-This list is light to read; the run's module, with all that it computes with, is imported when it is asked for.
+The list is light to read; a run's module, with all that it computes with, is imported when it is asked for.
 """
 
 from __future__ import annotations
@@ -46,9 +46,13 @@ _ENTRIES = (
     Entry("talk", "the whole talk on MNIST: both schemes, its two nets, the controls", "runs.talk"),
     Entry("stability", "which units diverge over a run, and which take part in it", "runs.stability"),
     Entry("mnist", "the paper's network: 2000 units, 1000 epochs, both losses, five seeds", "runs.mnist"),
-    Entry("controls", "the same readout on random rows, k-means, PCA and pixels", "runs.controls", ("mnist",)),
+    Entry(
+        "controls", "the same readout on random rows, k-means, PCA and pixels", "runs.controls", ("mnist",)
+    ),
     Entry("powers", "test error against the power n (the paper's Fig. 4)", "runs.curves", ("mnist",)),
-    Entry("delta", "test error without the anti-Hebbian part, and with it (Fig. 5)", "runs.curves", ("mnist",)),
+    Entry(
+        "delta", "test error without the anti-Hebbian part, and with it (Fig. 5)", "runs.curves", ("mnist",)
+    ),
     Entry("scale", "test error against the number of units, and of epochs", "runs.curves", ("mnist",)),
     Entry("grid", "the (p, k) grid of the paper's Fig. 6", "runs.grid"),
     Entry("beyond", "the same rule with its size and power chosen on validation", "runs.beyond", ("mnist",)),

@@ -20,7 +20,6 @@ from bionet.files import atomic_write
 from bionet_reproduction.paths import results_folder
 from bionet_reproduction.statistics import interval
 
-
 SCHEMA = 1
 
 

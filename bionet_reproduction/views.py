@@ -1,8 +1,8 @@
 """Images as networks see them: parts of the data sets, and preparations of them.
 
-Parts of MNIST: ``60k``; ``50k`` and ``10k``, one stratified split of it; ``talk``, the 600 images of the talk's
-notebook in its order; ``test``. Of CIFAR-10: ``cifar-50k``; ``cifar-45k`` and ``cifar-5k``, one stratified
-split of it; ``cifar-test``.
+Parts of MNIST: ``60k``; ``50k`` and ``10k``, one stratified split of it; ``talk``, the 600 images of the
+talk's notebook in its order; ``test``. Of CIFAR-10: ``cifar-50k``; ``cifar-45k`` and ``cifar-5k``, one
+stratified split of it; ``cifar-test``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from bionet import data
+from bionet.patches import whitening_matrix
 from bionet_reproduction import talk
 
 VIEWS = ("as they are", "centred", "standardised", "whitened")
@@ -31,7 +32,7 @@ def images(part: str) -> tuple[np.ndarray, np.ndarray]:
     name, _, rest = part.rpartition("-")
     of = {"": "mnist", "cifar": "cifar10"}.get(name)
     whole, kept, held = ("60k", "50k", "10k") if of == "mnist" else ("50k", "45k", "5k")
-    if of is None or rest not in (whole, kept, held, "test") and part != "talk":
+    if of is None or (rest not in (whole, kept, held, "test") and part != "talk"):
         raise ValueError(f"unknown part {part!r} of the images")
     found = data.load(of, split="test" if rest == "test" else "train")
     if rest in (kept, held):
@@ -89,10 +90,8 @@ def statistics_of(part: str, view: str) -> tuple[np.ndarray, np.ndarray]:
     if view == "standardised":
         return mean, (1.0 / np.maximum(X.std(axis=0), 1e-6)).astype(np.float32)
     centred = X - mean
-    variances, axes = np.linalg.eigh((centred.T @ centred).astype(np.float64) / len(X))
-    variances = np.maximum(variances, 0.0)
-    scale = 1.0 / np.sqrt(variances + WHITENING_FLOOR * variances.mean())
-    return mean, ((axes * scale) @ axes.T).astype(np.float32)
+    covariance = (centred.T @ centred).astype(np.float64) / len(X)
+    return mean, whitening_matrix(covariance, WHITENING_FLOOR).astype(np.float32)
 
 
 def as_seen_by_pixels(W: np.ndarray, view: str | None, fitted_on: str) -> np.ndarray:

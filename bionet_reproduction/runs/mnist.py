@@ -6,7 +6,7 @@ and by short readouts. The trained net of seed 0 is put beside the record, in fl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bionet_reproduction import cells
@@ -24,13 +24,7 @@ class Mnist(Plan):
     """Every constant of the run."""
 
     seeds: int = 5  # of rows and readout
-    n_hidden: int = 2000
-    p: float = 3.0
-    k: int = 7
-    delta: float = 0.4
-    n_epochs: int = 1000
-    learning_rate: float = 0.04
-    batch_size: int = 100
+    rows: Ranked = Ranked(seed=0)  # of the first seed
     n: float = 4.5
     readout_epochs: int = 300
     m_grid: tuple[float, ...] = (4.0, 6.0, 8.0, 10.0, 12.0)
@@ -39,27 +33,13 @@ class Mnist(Plan):
     selection_readout_epochs: int = 60
 
 
-def rows(plan: Mnist, seed: int, n_epochs: int) -> Ranked:
-    """The hidden layer of one seed."""
-    return Ranked(
-        seed=seed,
-        n_hidden=plan.n_hidden,
-        p=plan.p,
-        k=plan.k,
-        delta=plan.delta,
-        n_epochs=n_epochs,
-        learning_rate=plan.learning_rate,
-        batch_size=plan.batch_size,
-    )
-
-
 def selection(plan: Mnist, sweep: Sweep) -> dict[str, Any]:
     """Choose m and beta on the held-out images."""
     short = plan.selection_readout_epochs
     found = sweep(
         [
             Measure(
-                rows=rows(plan, 0, plan.selection_epochs),
+                rows=replace(plan.rows, n_epochs=plan.selection_epochs),
                 readouts=tuple(power_readout(m, beta, short, 0, plan.n) for beta in plan.beta_grid),
                 train="50k",
                 evaluate=("10k",),
@@ -88,7 +68,7 @@ def make(plan: Mnist, sweep: Sweep) -> dict[str, Any]:
     found = sweep(
         [
             Measure(
-                rows=rows(plan, seed, plan.n_epochs),
+                rows=replace(plan.rows, seed=seed),
                 readouts=(
                     power_readout(m, beta, plan.readout_epochs, seed, plan.n),
                     entropy_readout(plan.readout_epochs, seed, plan.n),
@@ -130,8 +110,7 @@ RUN = Run(
     others={
         "tiny": Mnist(
             seeds=2,
-            n_hidden=20,
-            n_epochs=3,
+            rows=Ranked(seed=0, n_hidden=20, n_epochs=3),
             readout_epochs=6,
             m_grid=(4.0, 6.0),
             beta_grid=(0.1, 1.0),

@@ -1,0 +1,1 @@
+"""The recorded runs, a module each: a plan, what makes the record, what shows it."""
