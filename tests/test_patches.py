@@ -1,8 +1,7 @@
-"""Patches of images: cutting, preparing, convolving and pooling, each against a loop; the run on them."""
+"""Patches of images: cutting, preparing, convolving and pooling, each against a loop."""
 
 from __future__ import annotations
 
-import json
 import warnings
 
 import numpy as np
@@ -16,14 +15,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
-from bionet import data, patches
 from bionet.backend import generators
-from bionet.patches import PatchFeatures, extract, normalize, pool, sample, whitening
+from bionet.patches import extract, normalize, places, pool, sample, whitening, whitening_matrix
 from bionet.readout import PowerReadout
-from bionet.units import RankedUnits
-from bionet_reproduction import cells
-from bionet_reproduction import records as _records
-from bionet_reproduction.runs import patches as cifar_patches
+from bionet.units import PatchFeatures, RankedUnits, patch_features
 
 SHAPE = (3, 9, 8)
 
@@ -56,6 +51,12 @@ def test_grey_images_have_one_plane():
     picture = np.arange(12.0).reshape(1, 12)
     np.testing.assert_array_equal(extract(picture, (3, 4), 2)[0, 1, 2], [6, 7, 10, 11])
     np.testing.assert_array_equal(extract(picture, (3, 4), 2), extract(picture, (1, 3, 4), 2))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_places_are_the_pixels_of_the_patches(X, stride):
+    corners, window = places(SHAPE, 4, stride)
+    np.testing.assert_array_equal(X[:, corners[..., None] + window], extract(X, SHAPE, 4, stride))
 
 
 @pytest.mark.parametrize("make", MAKERS)
@@ -92,6 +93,21 @@ def test_whitened_patches_have_the_identity_as_covariance(make):
     np.testing.assert_allclose(np.cov(white.T), np.eye(6), atol=1e-9)
     np.testing.assert_allclose(white.mean(axis=0), 0.0, atol=1e-12)
     np.testing.assert_allclose(M, M.T, atol=1e-12)  # ZCA: no turn
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_the_whitening_matrix_is_the_inverse_root_of_the_covariance(make):
+    root = np.random.default_rng(0).standard_normal((6, 6))
+    C = root @ root.T
+    M = whitening_matrix(make(C, np.float64), 0.2)
+    assert type(M) is type(make(C, np.float64))
+    levelled = C + 0.2 * np.trace(C) / 6 * np.eye(6)
+    np.testing.assert_allclose(host(M) @ levelled @ host(M), np.eye(6), atol=1e-10)
+    np.testing.assert_allclose(host(M), host(M).T, atol=1e-12)
+    with pytest.raises(ValueError, match="regularization must"):
+        whitening_matrix(make(C, np.float64), -0.1)
+    with pytest.raises(ValueError, match="covariance must be finite"):
+        whitening_matrix(make(C * np.nan, np.float64))
 
 
 def test_regularised_whitening_shrinks_by_the_share_of_the_mean_eigenvalue(X):
@@ -180,7 +196,7 @@ def test_blocks_do_not_change_the_features(X, W, monkeypatch):
     features = PatchFeatures(W, shape=SHAPE, size=4, n=2.0, whiten=0.1, n_patches=300, random_state=0).fit(X)
     found = []
     for largest in (1, 3 * 30 * 48, 1 << 30):  # one image, three, all
-        monkeypatch.setattr(patches, "_LARGEST", largest)
+        monkeypatch.setattr(patch_features, "_LARGEST", largest)
         found.append(features.transform(X))
     for other in found[1:]:
         np.testing.assert_allclose(other, found[0], rtol=1e-12)
@@ -261,103 +277,3 @@ def test_units_that_are_no_rows_are_refused(X):
         PatchFeatures("gabor", shape=SHAPE, size=4, n_patches=9).fit(X)
     with pytest.raises(ValueError, match="must have components_"):
         PatchFeatures(StandardScaler(), shape=SHAPE, size=4, n_patches=9).fit(X)
-
-
-@pytest.fixture
-def tiny(tmp_path, monkeypatch):
-    """CIFAR-10 is a stand-in, and the net has 8 units."""
-    standing_in = data._stand_in
-    monkeypatch.setattr(data, "load", lambda name, split="train", **kw: standing_in(name, split))
-    monkeypatch.setattr(cells, "CIFAR_SPLIT", 100)
-    for name, value in {
-        "UNITS": 8,
-        "PATCHES": 500,
-        "ROWS": {"learning_rate": 0.02, "batch_size": 100, "n_epochs": 2},
-        "RULES": ((2.0, 2, 0.0), (3.0, 7, 0.4)),
-        "SIZES": (4, 6),
-        "POWERS": (1.0, 4.0),
-        "STRIDE": 9,
-        "FINE_STRIDE": 7,
-        "TRIAL_IMAGES": 200,
-        "TRIAL_EPOCHS": 5,
-        "EPOCHS": (5, 6),
-        "FINE_KINDS": ("ranked", "kmeans"),
-    }.items():
-        monkeypatch.setattr(cifar_patches, name, value)
-    for module in (cells, cifar_patches, _records):
-        monkeypatch.setattr(module, "results_folder", lambda: tmp_path / "results")
-    monkeypatch.setenv("BIONET_RUNS", str(tmp_path / "runs"))
-    cells.images.cache_clear()
-    yield tmp_path
-    cells.images.cache_clear()
-
-
-def test_the_run_records_itself_and_goes_on_where_it_was(tiny, monkeypatch):
-    record = cifar_patches.reproduce_patches(seeds=2, fine_seeds=1, progress=False)
-    _records.write("patches", record)
-    _records.validate(record)
-    assert _records.record("patches") == json.loads(json.dumps(record))
-    table = cifar_patches.compare(record)
-    assert len(table) == len(cifar_patches.FINE_KINDS) + len(cifar_patches.KINDS)
-    assert all(len(row) == 3 for row in table)
-    with np.load(tiny / "results" / "patches-seed0.npz") as kept:
-        assert sorted(kept) == ["kmeans", "ranked"]
-        view = record["settings"]["view"]
-        size = record["selection"]["features"][view]["ranked"]["chosen"]["size"]
-        assert kept["ranked"].shape == (8, 3 * size * size)
-
-    def forbidden(*_args, **_kwargs):
-        raise AssertionError("computed again")
-
-    monkeypatch.setattr(PatchFeatures, "fit", forbidden)
-    again = cifar_patches.reproduce_patches(seeds=2, fine_seeds=1, progress=False)
-    assert {k: v for k, v in record.items() if k != "provenance"} == {
-        k: v for k, v in again.items() if k != "provenance"
-    }
-
-
-@pytest.mark.parametrize("kind", cifar_patches.KINDS)
-def test_a_cell_measures_what_its_pipeline_scores(tiny, kind):
-    """The shared features of a cell give the errors of the network as anyone would fit it."""
-    rule = {"p": 2.0, "k": 2, "delta": 0.1}
-    features = {"size": 4, "stride": 7, "grid": 2, "whiten": 0.1}
-    cell = {
-        "rows": {"kind": kind, "seed": 3, "n_hidden": 8, "rule": rule},
-        "features": features,
-        "activations": [{"n": 1.0}, {"n": 2.0}],
-        "epochs": [5],
-        "images": 150,
-        "train": "cifar-45k",
-        "evaluate": ["cifar-5k"],
-    }
-    scores = cifar_patches.measure(cell)["scores"]
-    X, y = (a[:150] for a in cells.images("cifar-45k"))
-    for n, score in zip((1.0, 2.0), scores, strict=True):
-        rows = cifar_patches.units(kind, 3, rule)
-        net = cifar_patches.network(
-            rows, {**features, "n": n, "random_state": 3}, {"n_epochs": 5, "random_state": 3}
-        ).fit(X, y)
-        for part, images in (("train", (X, y)), ("cifar-5k", cells.images("cifar-5k"))):
-            assert score[f"{part}_error"] == pytest.approx(100 - 100 * net.score(*images), abs=1e-3)
-
-
-def test_a_rule_that_diverges_is_noted_and_never_chosen(tiny, monkeypatch):
-    monkeypatch.setattr(cifar_patches, "ROWS", {"learning_rate": 1e9, "n_epochs": 1})
-    sweep = cells.Sweep("patches", progress=False)
-    with pytest.raises(ValueError, match="min"):
-        cifar_patches.choose_rule(sweep)
-    monkeypatch.setattr(cifar_patches, "ROWS", {"learning_rate": 0.02, "n_epochs": 1})
-    broken = {"rows": {"diverged": "unit 1"}, "scores": []}
-
-    def half(mine, worker, label):
-        return [broken if cell["rows"]["rule"]["delta"] == 0 else worker(cell) for cell in mine]
-
-    for found in cifar_patches.choose_rule(half).values():
-        assert found["table"][0]["validation_error"] is None
-        assert found["table"][0]["diverged"] == "unit 1"
-        assert found["chosen"] == {"p": 3.0, "k": 7, "delta": 0.4}
-
-
-def test_unknown_rows_are_refused():
-    with pytest.raises(ValueError, match="unknown kind of rows 'gabor'"):
-        cifar_patches.units("gabor", 0)

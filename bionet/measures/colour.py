@@ -19,7 +19,6 @@ import numpy as np
 from bionet.backend import Array, asarray_like, floating, indices_like, require_number, to_host
 from bionet.measures.maps import _check, _planes, _ratio
 
-AXES = ("grey", "red-green", "yellow-blue")
 OPPONENT = (  # orthonormal; columns are red, green and blue
     (1 / math.sqrt(3), 1 / math.sqrt(3), 1 / math.sqrt(3)),
     (1 / math.sqrt(2), -1 / math.sqrt(2), 0.0),
