@@ -85,10 +85,14 @@ class KMeans(Rows):
     seed: int
 
     def computed(self, X: np.ndarray) -> np.ndarray:
+        return self.centroids(views.unit(X))
+
+    def centroids(self, X: np.ndarray) -> np.ndarray:
+        """Centroids of vectors of any length."""
         model = MiniBatchKMeans(
             self.n_hidden, batch_size=10_000, max_iter=20, n_init=1, random_state=self.seed
         )
-        return model.fit(views.unit(X)).cluster_centers_.astype(np.float32)
+        return model.fit(X).cluster_centers_.astype(np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +156,7 @@ class Learned(Rows):
         """What the estimator is given."""
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in self.NOT_SETTINGS}
 
-    def estimator(self, checkpoint: Path) -> Any:
+    def estimator(self, checkpoint: Path | None) -> Any:
         """The estimator, not fitted."""
         raise NotImplementedError
 
@@ -173,7 +177,7 @@ class Ranked(Learned):
     learning_rate: float = RATE
     batch_size: int = BATCH
 
-    def estimator(self, checkpoint: Path) -> RankedUnits:
+    def estimator(self, checkpoint: Path | None) -> RankedUnits:
         return RankedUnits(**self.settings(), random_state=self.seed, checkpoint=checkpoint)
 
     def facts(self, units: Any, count: int, viewed: bool) -> dict[str, Any]:
@@ -208,7 +212,7 @@ class Competing(Learned):
     threshold: str = "relative"
     normalize: bool = True
 
-    def estimator(self, checkpoint: Path) -> CompetingUnits:
+    def estimator(self, checkpoint: Path | None) -> CompetingUnits:
         return CompetingUnits(**self.settings(), random_state=self.seed)
 
     def facts(self, units: Any, count: int, viewed: bool) -> dict[str, Any]:

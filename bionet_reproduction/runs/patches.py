@@ -2,407 +2,506 @@
 
 Controls have the same patches, pooling and readout, and other rows: normal numbers, patches drawn from the
 images, and k-means (Coates, Lee & Ng, AISTATS 2011). Settings are chosen on 5000 held-out training images.
+The learned rows of seed 0 are put beside the record, in float16.
 """
 
 from __future__ import annotations
 
-import os
 import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.cluster import MiniBatchKMeans
-from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from bionet_reproduction import cells
-from bionet_reproduction.cells import Sweep, shown, summary
-from bionet_reproduction.ledger import results_folder
-from bionet.patches import PatchFeatures
+from bionet.files import atomic_write
 from bionet.readout import PowerReadout
-from bionet.units import RankedUnits
+from bionet.units import PatchFeatures
+from bionet_reproduction import cells, views
+from bionet_reproduction.cifar import Rule
+from bionet_reproduction.paths import results_folder, runs_folder
+from bionet_reproduction.rows import Drawn, KMeans, Random, Ranked, Rows
+from bionet_reproduction.run import Plan, Run, Table
+from bionet_reproduction.statistics import shown, summary
+from bionet_reproduction.sweeps import Cell, Recipe, Sweep
 
-KINDS = ("ranked", "kmeans", "patches", "random")
-UNITS = 400
-PATCHES = 100_000  # that rows learn from
-ROWS: dict[str, Any] = {"learning_rate": 0.02, "batch_size": 100, "n_epochs": 20}  # of the ranking rule
-RULES: tuple[tuple[float, int, float], ...] = (  # p, k, delta among which to choose
-    (2.0, 2, 0.0),
-    (2.0, 2, 0.1),
-    (2.0, 2, 0.3),
-    (2.0, 7, 0.3),
-    (3.0, 2, 0.1),
-    (3.0, 7, 0.4),
-)
-VIEWS: dict[str, float | None] = {"whitened": 0.1, "plain": None}  # how patches are prepared: the whitening
-FIRST_SIZE, FIRST_POWERS = 6, {"whitened": 1.0, "plain": 4.0}  # with which p, k and delta are chosen
-SIZES = (6, 8)
-POWERS = (1.0, 2.0, 4.0)
-GRID = 2
-STRIDE, FINE_STRIDE = 2, 1
-FINE_KINDS = ("ranked", "kmeans")  # compared at the fine stride
-TRIAL_IMAGES, TRIAL_EPOCHS = 10_000, 20  # where everything but the readout's epochs is chosen
-EPOCHS = (20, 50)  # of the readout, among which to choose
+LEARNED = ("ranked", "kmeans")  # kinds of rows
 
 
-class DrawnRows(BaseEstimator):
-    """Rows that learn nothing: patches drawn from those given, or normal numbers.
+@dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """How patches are prepared before rows learn from them.
+
+    Attributes
+    ----------
+    whiten : float or None
+        Of :class:`bionet.units.PatchFeatures`.
+    first_power : float
+        With which p, k and delta are chosen.
+    """
+
+    whiten: float | None
+    first_power: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patches(Plan):
+    """Every constant of the run."""
+
+    seeds: int = 3  # of patches, rows and readout
+    shape: tuple[int, int, int] = (3, 32, 32)
+    n_hidden: int = 400
+    n_patches: int = 100_000  # that rows learn from
+    learning_rate: float = 0.02  # of the ranking rule
+    batch_size: int = 100
+    n_epochs: int = 20
+    rules: tuple[tuple[float, int, float], ...] = (  # p, k, delta among which to choose
+        (2.0, 2, 0.0),
+        (2.0, 2, 0.1),
+        (2.0, 2, 0.3),
+        (2.0, 7, 0.3),
+        (3.0, 2, 0.1),
+        (3.0, 7, 0.4),
+    )
+    preparations: dict[str, Preparation] = field(
+        default_factory=lambda: {
+            "whitened": Preparation(whiten=0.1, first_power=1.0),
+            "plain": Preparation(whiten=None, first_power=4.0),
+        }
+    )
+    first_size: int = 6  # of the patches with which p, k and delta are chosen
+    sizes: tuple[int, ...] = (6, 8)
+    powers: tuple[float, ...] = (1.0, 2.0, 4.0)
+    stride: int = 2
+    grid: int = 2
+    pooling: str = "sum"
+    trial_images: int = 10_000  # with which everything but the readout's epochs is chosen
+    trial_epochs: int = 20
+    epochs: tuple[int, ...] = (20, 50)  # of the readout, among which to choose
+    readout_batch_size: int = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Activation(Recipe):
+    """How rows respond, as in :class:`bionet.units.PatchFeatures`."""
+
+    activation: str = "power"
+    n: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Centroids(KMeans):
+    """Centroids of patches as they are prepared, not of unit length."""
+
+    def computed(self, X: np.ndarray) -> np.ndarray:
+        return self.centroids(X)
+
+
+class Computed(BaseEstimator):
+    """Rows that a recipe computes from patches.
 
     Parameters
     ----------
-    n_hidden : int
-    kind : {"patches", "random"}
-    random_state : int
+    recipe : Rows
 
     Attributes
     ----------
     components_ : numpy.ndarray, shape (hidden, features)
     """
 
-    def __init__(self, n_hidden: int = 100, kind: str = "patches", random_state: int = 0) -> None:
-        self.n_hidden = n_hidden
-        self.kind = kind
-        self.random_state = random_state
+    def __init__(self, recipe: Rows) -> None:
+        self.recipe = recipe
 
-    def fit(self, X: np.ndarray, y: Any = None) -> DrawnRows:
-        """Draw the rows; `X` are patches, shape (patches, features)."""
-        rng = np.random.default_rng([self.random_state, 7])
-        if self.kind == "patches":
-            W = X[rng.choice(len(X), self.n_hidden, replace=False)]
-        else:
-            W = rng.standard_normal((self.n_hidden, X.shape[1]))
-        self.components_ = np.asarray(W, dtype=X.dtype)
+    def fit(self, X: np.ndarray, y: Any = None) -> Computed:
+        """Compute the rows; `X` are patches, shape (patches, features)."""
+        self.components_ = self.recipe.computed(X)
         return self
 
 
-def units(kind: str, seed: int, rule: dict[str, Any] | None = None, n_hidden: int | None = None) -> Any:
-    """Return the estimator that makes rows of one kind; `rule` has p, k and delta, for ``ranked``."""
-    count = UNITS if n_hidden is None else n_hidden
-    if kind == "ranked":
-        return RankedUnits(count, **ROWS, **(rule or {}), random_state=seed)
-    if kind == "kmeans":
-        return MiniBatchKMeans(count, batch_size=10_000, max_iter=20, n_init=1, random_state=seed)
-    if kind in ("patches", "random"):
-        return DrawnRows(count, kind, seed)
-    raise ValueError(f"unknown kind of rows {kind!r}; there are {', '.join(KINDS)}")
-
-
-def network(rows: Any, features: dict[str, Any], readout: dict[str, Any]) -> Pipeline:
-    """Return the whole network: pooled features of patches, standardised, and one linear layer.
+@dataclass(frozen=True, kw_only=True)
+class Windows(Recipe):
+    """Settings of a :class:`bionet.units.PatchFeatures`, but for its rows and their activation.
 
     The length of a row does not matter: currents are homogeneous in it, and features are standardised.
-
-    Parameters
-    ----------
-    rows : estimator or array of shape (hidden, patch features)
-        The ``units`` of :class:`bionet.patches.PatchFeatures`.
-    features : dict
-        Its other settings.
-    readout : dict
-        ``n_epochs`` and ``random_state`` of the :class:`bionet.readout.PowerReadout`.
     """
-    linear = PowerReadout(
+
+    shape: tuple[int, int, int]
+    size: int
+    stride: int
+    grid: int
+    pooling: str
+    whiten: float | None
+    n_patches: int
+
+    def estimator(self, rows: Rows, seed: int) -> PatchFeatures:
+        """The layer on rows of a kind; not fitted yet."""
+        units = rows.estimator(None) if isinstance(rows, Ranked) else Computed(rows)
+        return PatchFeatures(
+            units,
+            shape=self.shape,
+            size=self.size,
+            stride=self.stride,
+            grid=self.grid,
+            pooling=self.pooling,
+            whiten=self.whiten,
+            n_patches=self.n_patches,
+            random_state=seed,
+        )
+
+
+def linear(n_epochs: int, batch_size: int, seed: int) -> PowerReadout:
+    """The readout of standardised features: one linear layer with cross-entropy."""
+    return PowerReadout(
         None,
         n=1.0,
         rectify=False,
         unit_norm=False,
         fit_intercept=True,
         loss="cross_entropy",
-        learning_rate=cells.schedule(readout["n_epochs"]),
-        batch_size=cells.BATCH,
-        **readout,
-    )
-    return make_pipeline(
-        PatchFeatures(rows, n_patches=PATCHES, **features), StandardScaler(copy=False), linear
+        learning_rate=cells.schedule(n_epochs),
+        n_epochs=n_epochs,
+        batch_size=batch_size,
+        random_state=seed,
     )
 
 
-def measure(cell: dict[str, Any]) -> dict[str, Any]:
-    """Train the rows of a cell once, and a readout for each activation and each number of epochs.
+@dataclass(frozen=True, kw_only=True)
+class MeasurePatches(Cell):
+    """Train rows once, and a readout for each activation and each number of epochs.
 
-    Parameters
+    The result has ``rows`` (facts about them) and ``scores``, one for each activation and number of epochs:
+    errors in per cent and seconds. No scores, and the reason in ``rows``, if the rule diverged.
+
+    Attributes
     ----------
-    cell : dict
-        ``rows`` (``kind``, ``seed``, ``n_hidden`` and, for ranked ones, ``rule``), ``features`` (settings of
-        :class:`bionet.patches.PatchFeatures`), ``activations`` (a list of further ones), ``epochs`` (a list),
-        ``train`` and ``evaluate`` (parts of CIFAR-10, see :func:`bionet_reproduction.cells.images`) and optionally
-        ``images``, of which many of `train` are used, and ``keep``, a name under which the rows are saved.
-
-    Returns
-    -------
-    dict
-        ``rows`` (facts about them) and ``scores``, one for each activation and number of epochs: errors in
-        per cent and seconds. No scores, and the reason in ``rows``, if the rule diverged.
+    seed : int
+        Of patches and readout.
+    train : str
+        Part of the images that rows and readouts learn from; see :mod:`bionet_reproduction.views`.
+    evaluate : str
+        Part to measure the error on.
+    images : int, optional
+        Of `train`, take only as many.
+    keep : str, optional
+        A name under which the rows are saved.
     """
-    X, y = (a[: cell.get("images")] for a in cells.images(cell["train"]))
-    settings = cell["rows"]
-    seed = settings["seed"]
-    clock = time.perf_counter()
-    rows = units(settings["kind"], seed, settings.get("rule"), settings["n_hidden"])
-    features = {**cell["features"], "random_state": seed}
-    readout = {"n_epochs": 1, "random_state": seed}
-    try:
-        learned = network(rows, features, readout)[0].fit(X)
-    except ArithmeticError as error:
-        return {"rows": {"diverged": str(error)}, "scores": []}
-    facts: dict[str, Any] = {"seconds": time.perf_counter() - clock}
-    if settings["kind"] == "ranked":
-        facts["norms_within_5_percent"] = float(learned.units_.converged_[-1])
-        facts["never_won"] = int((learned.units_.wins_ == 0).sum())
-    scores = []
-    for activation in cell["activations"]:
+
+    rows: Rows
+    windows: Windows
+    activations: tuple[Activation, ...]
+    epochs: tuple[int, ...]
+    batch_size: int
+    seed: int
+    train: str
+    evaluate: str
+    images: int | None = None
+    keep: str | None = None
+
+    def work(self) -> dict[str, Any]:
+        X, y = (a[: self.images] for a in views.images(self.train))
+        Z, labels = views.images(self.evaluate)
         clock = time.perf_counter()
-        learned.set_params(**activation)
-        _, scaler, _ = network(rows, features, readout)
-        parts = {"train": (scaler.fit_transform(learned.transform(X)), y)}
-        for part in cell["evaluate"]:
-            Z, labels = cells.images(part)
-            parts[part] = (scaler.transform(learned.transform(Z)), labels)
-        spent = time.perf_counter() - clock
-        for n_epochs in cell["epochs"]:
+        layer = self.windows.estimator(self.rows, self.seed)
+        try:
+            layer.fit(X)
+        except ArithmeticError as error:
+            return {"rows": {"diverged": str(error)}, "scores": []}
+        facts: dict[str, Any] = {"seconds": time.perf_counter() - clock}
+        if isinstance(self.rows, Ranked):
+            facts["norms_within_5_percent"] = float(layer.units_.converged_[-1])
+            facts["never_won"] = int((layer.units_.wins_ == 0).sum())
+        scores = []
+        for activation in self.activations:
             clock = time.perf_counter()
-            linear = network(rows, features, {**readout, "n_epochs": n_epochs})[-1].fit(*parts["train"])
-            score = {"seconds_features": spent, "seconds_readout": time.perf_counter() - clock}
-            for part, (F, labels) in parts.items():
-                score[f"{part}_error"] = round(100.0 * float(np.mean(linear.predict(F) != labels)), 4)
-            scores.append(score)
-    if cell.get("keep"):
-        _keep(cell["keep"], learned.components_)
-    return {"rows": facts, "scores": scores}
+            layer.set_params(**asdict(activation))
+            scaler = StandardScaler(copy=False)
+            parts = {
+                "train": (scaler.fit_transform(layer.transform(X)), y),
+                self.evaluate: (scaler.transform(layer.transform(Z)), labels),
+            }
+            spent = time.perf_counter() - clock
+            for n_epochs in self.epochs:
+                clock = time.perf_counter()
+                net = linear(n_epochs, self.batch_size, self.seed).fit(*parts["train"])
+                score = {"seconds_features": spent, "seconds_readout": time.perf_counter() - clock}
+                for part, (features, known) in parts.items():
+                    missed = float(np.mean(net.predict(features) != known))
+                    score[f"{part}_error"] = round(100.0 * missed, 4)
+                scores.append(score)
+        if self.keep:
+            path = kept(self.keep)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_write(path) as file:
+                np.save(file, layer.components_.astype(np.float16))
+        return {"rows": facts, "scores": scores}
 
 
-def _keep(name: str, W: np.ndarray) -> None:
-    path = cells.workplace() / "kept" / f"{name}.npy"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.npy")
-    np.save(partial, W.astype(np.float16))
-    partial.replace(path)
+def kept(kind: str) -> Path:
+    """Where a cell saves rows of a kind."""
+    return runs_folder() / "kept" / f"patches-{kind}.npy"
 
 
-def _publish(names: list[str], target: str) -> None:
-    """Put rows that cells kept together in ``results/TARGET.npz``, those that are there."""
-    folder = cells.workplace() / "kept"
-    kept = {name: folder / f"patches-{name}.npy" for name in names}
-    rows = {name: np.load(path) for name, path in kept.items() if path.exists()}
+def publish(kinds: tuple[str, ...]) -> None:
+    """Put rows that cells kept together in ``results/patches-seed0.npz``, those that are there."""
+    rows = {kind: np.load(kept(kind)) for kind in kinds if kept(kind).exists()}
     if rows:
-        results_folder().mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(results_folder() / f"{target}.npz", **rows)
+        path = results_folder() / "patches-seed0.npz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as file:
+            np.savez_compressed(file, **rows)
 
 
-def _features(view: str, size: int, stride: int) -> dict[str, Any]:
-    return {"size": size, "stride": stride, "grid": GRID, "whiten": VIEWS[view]}
-
-
-def _rows(kind: str, seed: int, rule: dict[str, Any] | None) -> dict[str, Any]:
-    own = {"rule": rule, "settings": ROWS} if kind == "ranked" else {}
-    return {"kind": kind, "seed": seed, "n_hidden": UNITS, "patches": PATCHES, **own}
-
-
-def _trial(
-    kind: str, view: str, size: int, rule: dict[str, Any] | None, activations: list[dict[str, Any]]
-) -> dict[str, Any]:
+def kinds(plan: Patches, rule: Rule, seed: int) -> dict[str, Rows]:
+    """Rows of every kind."""
+    count = plan.n_hidden
     return {
-        "rows": _rows(kind, 0, rule),
-        "features": _features(view, size, STRIDE),
-        "activations": activations,
-        "epochs": [TRIAL_EPOCHS],
-        "images": TRIAL_IMAGES,
-        "train": "cifar-45k",
-        "evaluate": ["cifar-5k"],
+        "ranked": Ranked(
+            seed=seed,
+            n_hidden=count,
+            p=rule.p,
+            k=rule.k,
+            delta=rule.delta,
+            n_epochs=plan.n_epochs,
+            learning_rate=plan.learning_rate,
+            batch_size=plan.batch_size,
+        ),
+        "kmeans": Centroids(n_hidden=count, seed=seed),
+        "patches": Drawn(n_hidden=count, seed=seed),
+        "random": Random(n_hidden=count, seed=seed),
     }
 
 
-def _least(table: list[dict[str, Any]]) -> dict[str, Any]:
-    """The row of least validation error; the first of several. Runs that diverged have none."""
-    return min(
-        (row for row in table if row["validation_error"] is not None), key=lambda row: row["validation_error"]
+def windows(plan: Patches, view: str, size: int) -> Windows:
+    """The patches of a size, prepared in a way."""
+    return Windows(
+        shape=plan.shape,
+        size=size,
+        stride=plan.stride,
+        grid=plan.grid,
+        pooling=plan.pooling,
+        whiten=plan.preparations[view].whiten,
+        n_patches=plan.n_patches,
     )
 
 
-def choose_rule(sweep: Sweep) -> dict[str, Any]:
-    """Choose p, k and delta for whitened patches and for plain ones."""
-    rules = [{"p": p, "k": k, "delta": delta} for p, k, delta in RULES]
+def trial(
+    plan: Patches, rows: Rows, view: str, size: int, activations: Sequence[Activation]
+) -> MeasurePatches:
+    """A short run to choose by."""
+    return MeasurePatches(
+        rows=rows,
+        windows=windows(plan, view, size),
+        activations=tuple(activations),
+        epochs=(plan.trial_epochs,),
+        batch_size=plan.readout_batch_size,
+        seed=0,
+        train="cifar-45k",
+        evaluate="cifar-5k",
+        images=plan.trial_images,
+    )
+
+
+def choose_rule(plan: Patches, sweep: Sweep) -> dict[str, Any]:
+    """Choose p, k and delta for each preparation of the patches; rules that diverge are out."""
+    rules = [Rule(p=p, k=k, delta=delta) for p, k, delta in plan.rules]
     found = iter(
         sweep(
             [
-                _trial("ranked", view, FIRST_SIZE, rule, [{"n": FIRST_POWERS[view]}])
-                for view in VIEWS
+                trial(
+                    plan,
+                    kinds(plan, rule, 0)["ranked"],
+                    view,
+                    plan.first_size,
+                    [Activation(n=how.first_power)],
+                )
+                for view, how in plan.preparations.items()
                 for rule in rules
             ],
-            measure,
             "rule",
         )
     )
     chosen: dict[str, Any] = {}
-    for view in VIEWS:
+    for view in plan.preparations:
         table = []
         for rule in rules:
             seen = next(found)
             facts = {name: seen["rows"].get(name) for name in ("norms_within_5_percent", "diverged")}
             error = seen["scores"][0]["cifar-5k_error"] if seen["scores"] else None
-            table.append({**rule, "validation_error": error, **facts})
-        best = _least(table)
+            table.append({**asdict(rule), "validation_error": error, **facts})
+        best = cells.least(table)
         chosen[view] = {"table": table, "chosen": {name: best[name] for name in ("p", "k", "delta")}}
     return chosen
 
 
-def choose_features(sweep: Sweep, rules: dict[str, Any]) -> dict[str, Any]:
+def choose_features(plan: Patches, sweep: Sweep, rules: dict[str, Rule]) -> dict[str, Any]:
     """Choose the size of the patches and the activation, for each kind of rows and preparation."""
 
-    def activations(kind: str) -> list[dict[str, Any]]:
-        powers = [{"activation": "power", "n": n} for n in POWERS]
-        return powers + ([{"activation": "triangle", "n": 1.0}] if kind == "kmeans" else [])
+    def activations(rows: Rows) -> list[Activation]:
+        powers = [Activation(n=n) for n in plan.powers]
+        return [*powers, Activation(activation="triangle")] if isinstance(rows, KMeans) else powers
 
-    tried = [(view, kind, size) for view in VIEWS for kind in KINDS for size in SIZES]
+    tried = [
+        (view, kind, rows, size)
+        for view in plan.preparations
+        for kind, rows in kinds(plan, rules[view], 0).items()
+        for size in plan.sizes
+    ]
     found = sweep(
-        [_trial(kind, view, size, rules[view]["chosen"], activations(kind)) for view, kind, size in tried],
-        measure,
-        "features",
+        [trial(plan, rows, view, size, activations(rows)) for view, _, rows, size in tried], "features"
     )
-    chosen: dict[str, Any] = {view: {kind: {"table": []} for kind in KINDS} for view in VIEWS}
-    for (view, kind, size), seen in zip(tried, found, strict=True):
-        chosen[view][kind]["table"] += [
-            {"size": size, **activation, "validation_error": score["cifar-5k_error"]}
-            for activation, score in zip(activations(kind), seen["scores"], strict=True)
+    chosen: dict[str, Any] = {view: {} for view in plan.preparations}
+    for (view, kind, rows, size), seen in zip(tried, found, strict=True):
+        chosen[view].setdefault(kind, {"table": []})["table"] += [
+            {"size": size, **asdict(activation), "validation_error": score["cifar-5k_error"]}
+            for activation, score in zip(activations(rows), seen["scores"], strict=True)
         ]
     for of_view in chosen.values():
         for entry in of_view.values():
-            best = _least(entry["table"])
+            best = cells.least(entry["table"])
             entry["chosen"] = {name: best[name] for name in ("size", "activation", "n")}
     return chosen
 
 
-def _full(
-    kind: str, view: str, stride: int, seed: int, rules: dict[str, Any], own: dict[str, Any], **more: Any
-) -> dict[str, Any]:
-    best = own[view][kind]["chosen"]
-    return {
-        "rows": _rows(kind, seed, rules[view]["chosen"]),
-        "features": _features(view, best["size"], stride),
-        "activations": [{"activation": best["activation"], "n": best["n"]}],
-        **more,
-    }
-
-
 def best_view(own: dict[str, Any]) -> str:
     """The preparation whose best kind of rows has the least validation error."""
-    return min(own, key=lambda view: min(_least(e["table"])["validation_error"] for e in own[view].values()))
+    return min(
+        own, key=lambda view: min(cells.least(e["table"])["validation_error"] for e in own[view].values())
+    )
 
 
-def choose_epochs(sweep: Sweep, rules: dict[str, Any], own: dict[str, Any], view: str) -> dict[str, Any]:
-    """Choose the readout's epochs, one number for all, on two kinds of rows and 45 000 images."""
-    split = {"epochs": list(EPOCHS), "train": "cifar-45k", "evaluate": ["cifar-5k"]}
+def full(
+    plan: Patches, rows: Rows, view: str, best: dict[str, Any], seed: int, **more: Any
+) -> MeasurePatches:
+    """The network of one kind of rows with what was chosen for it."""
+    return MeasurePatches(
+        rows=rows,
+        windows=windows(plan, view, best["size"]),
+        activations=(Activation(activation=best["activation"], n=best["n"]),),
+        batch_size=plan.readout_batch_size,
+        seed=seed,
+        **more,
+    )
+
+
+def choose_epochs(plan: Patches, sweep: Sweep, rule: Rule, own: dict[str, Any], view: str) -> dict[str, Any]:
+    """Choose the readout's epochs, one number for all, on the learned kinds of rows and 45 000 images."""
+    layers = kinds(plan, rule, 0)
     found = sweep(
-        [_full(kind, view, STRIDE, 0, rules, own, **split) for kind in FINE_KINDS], measure, "epochs"
+        [
+            full(
+                plan,
+                layers[kind],
+                view,
+                own[kind]["chosen"],
+                0,
+                epochs=plan.epochs,
+                train="cifar-45k",
+                evaluate="cifar-5k",
+            )
+            for kind in LEARNED
+        ],
+        "epochs",
     )
     errors = np.array([[score["cifar-5k_error"] for score in seen["scores"]] for seen in found])
     return {
-        "epochs": list(EPOCHS),
-        "validation_error": dict(zip(FINE_KINDS, errors.tolist(), strict=True)),
-        "chosen": EPOCHS[int(np.argmin(errors.mean(axis=0)))],
+        "epochs": list(plan.epochs),
+        "validation_error": dict(zip(LEARNED, errors.tolist(), strict=True)),
+        "chosen": plan.epochs[int(np.argmin(errors.mean(axis=0)))],
     }
 
 
-def reproduce_patches(
-    seeds: int = 3,
-    fine_seeds: int = 0,
-    jobs: int = 1,
-    dask: str | None = None,
-    progress: bool = True,
-) -> dict[str, Any]:
-    """How far the ranking rule goes on CIFAR-10 once it sees small patches, next to other rows.
-
-    All four kinds of rows, on patches prepared in the way that is best on held-out images, at the coarse
-    stride; with `fine_seeds` the two learned kinds at the fine one, too.
-
-    Parameters
-    ----------
-    seeds : int
-        Seeds of patches, rows and readout.
-    fine_seeds : int
-        As many at the fine stride, which costs four times as much; none by default.
-    jobs, dask, progress
-        See :func:`bionet_reproduction.sweeps.run`.
-
-    Returns
-    -------
-    dict
-        The record, as written to ``results/patches.json``. The learned rows of seed 0 are put beside it, in
-        float16 (``results/patches-seed0.npz``).
-    """
-    sweep = Sweep("patches", jobs, dask, progress, of="cifar10")
-    rules = choose_rule(sweep)
-    own = choose_features(sweep, rules)
-    view = best_view(own)
-    epochs = choose_epochs(sweep, rules, own, view)
-    split = {"epochs": [epochs["chosen"]], "train": "cifar-50k", "evaluate": ["cifar-test"]}
+def make(plan: Patches, sweep: Sweep) -> dict[str, Any]:
+    """The parts of the record: what was chosen, and all four kinds of rows on test images."""
+    by_view = choose_rule(plan, sweep)
+    rules = {view: Rule(**entry["chosen"]) for view, entry in by_view.items()}
+    features = choose_features(plan, sweep, rules)
+    view = best_view(features)
+    rule, own = rules[view], features[view]
+    epochs = choose_epochs(plan, sweep, rule, own, view)
+    found = iter(
+        sweep(
+            [
+                full(
+                    plan,
+                    kinds(plan, rule, seed)[kind],
+                    view,
+                    own[kind]["chosen"],
+                    seed,
+                    epochs=(epochs["chosen"],),
+                    train="cifar-50k",
+                    evaluate="cifar-test",
+                    keep=kind if seed == 0 and kind in LEARNED else None,
+                )
+                for kind in own
+                for seed in range(plan.seeds)
+            ],
+            "seeds",
+        )
+    )
     table: dict[str, Any] = {}
-    for stride, kinds, count in ((STRIDE, KINDS, seeds), (FINE_STRIDE, FINE_KINDS, fine_seeds)):
-        if not count:
-            continue
-        mine = [
-            _full(
-                kind,
-                view,
-                stride,
-                seed,
-                rules,
-                own,
-                **split,
-                **(
-                    {"keep": f"patches-{kind}"}
-                    if seed == 0 and stride == STRIDE and kind in FINE_KINDS
-                    else {}
-                ),
-            )
-            for kind in kinds
-            for seed in range(count)
-        ]
-        found = iter(sweep(mine, measure, f"stride {stride}"))
-        table[f"stride {stride}"] = {}
-        for kind in kinds:
-            runs = [next(found) for _ in range(count)]
-            scores = [run["scores"][0] for run in runs]
-            table[f"stride {stride}"][kind] = {
-                **own[view][kind]["chosen"],
-                "train": summary([score["train_error"] for score in scores]),
-                "test": summary([score["cifar-test_error"] for score in scores]),
-                "rows": [run["rows"] for run in runs],
-                "seconds_features": [score["seconds_features"] for score in scores],
-                "seconds_readout": [score["seconds_readout"] for score in scores],
-            }
-    _publish(list(FINE_KINDS), "patches-seed0")
-    return sweep.record(
-        {
-            "seeds": seeds,
-            "n_hidden": UNITS,
-            "n_patches": PATCHES,
-            "rows": ROWS,
+    for kind, entry in own.items():
+        runs = [next(found) for _ in range(plan.seeds)]
+        scores = [run["scores"][0] for run in runs]
+        table[kind] = {
+            **entry["chosen"],
+            "train": summary([score["train_error"] for score in scores]),
+            "test": summary([score["cifar-test_error"] for score in scores]),
+            "rows": [run["rows"] for run in runs],
+            "seconds_features": [score["seconds_features"] for score in scores],
+            "seconds_readout": [score["seconds_readout"] for score in scores],
+        }
+    publish(LEARNED)
+    return {
+        "chosen": {
             "view": view,
-            "whitening": VIEWS[view],
-            "pooling": "sum",
-            "grid": GRID,
-            "loss": "cross_entropy",
-            "readout_batch_size": cells.BATCH,
+            "whitening": plan.preparations[view].whiten,
             "readout_epochs": epochs["chosen"],
-            "readout_schedule": cells.schedule(epochs["chosen"]),
+            "readout_schedule": [list(part) for part in cells.schedule(epochs["chosen"])],
         },
-        selection={
-            "images": TRIAL_IMAGES,
-            "readout_epochs": TRIAL_EPOCHS,
-            "rule": rules,
-            "features": own,
+        "selection": {
+            "images": plan.trial_images,
+            "readout_epochs": plan.trial_epochs,
+            "rule": by_view,
+            "features": features,
             "epochs": epochs,
         },
-        test=table,
-    )
+        "test": {f"stride {plan.stride}": table},
+    }
 
 
-def compare(run: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Rows of a table for the screen: quantity, the paper's value (none), the value here."""
+def table(record: dict[str, Any]) -> Table:
+    """Test errors of all kinds of rows."""
     return [
-        (f"test error, {kind} rows on patches, {stride}", "-", shown(entry["test"]))
-        for stride, kinds in run["test"].items()
-        for kind, entry in kinds.items()
+        ("", "the paper", "here"),
+        *(
+            (f"test error, {kind} rows on patches, {stride}", "-", shown(entry["test"]))
+            for stride, of_kind in record["test"].items()
+            for kind, entry in of_kind.items()
+        ),
     ]
+
+
+RUN = Run(
+    plan=Patches(),
+    make=make,
+    table=table,
+    others={
+        "tiny": Patches(
+            seeds=2,
+            shape=(3, 8, 8),
+            n_hidden=8,
+            n_patches=500,
+            n_epochs=2,
+            rules=((2.0, 2, 0.0), (3.0, 7, 0.4)),
+            first_size=4,
+            sizes=(3, 4),
+            powers=(1.0, 4.0),
+            trial_images=200,
+            trial_epochs=5,
+            epochs=(5, 6),
+        )
+    },
+)
