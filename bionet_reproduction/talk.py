@@ -42,27 +42,27 @@ class Talk:
 TALK = Talk()
 
 
-def start(n_features: int, seed: int = TALK.seed) -> np.ndarray:
-    """The notebook's first weights: U[0, 1), shape (484, features), float64."""
-    return np.random.RandomState(seed).rand(TALK.n_hidden, n_features)
+def start(n_features: int, talk: Talk = TALK) -> np.ndarray:
+    """The notebook's first weights: U[0, 1), shape (hidden, features), float64."""
+    return np.random.RandomState(talk.seed).rand(talk.n_hidden, n_features)
 
 
-def sample(labels: np.ndarray, seed: int = TALK.seed) -> np.ndarray:
+def sample(labels: np.ndarray, talk: Talk = TALK) -> np.ndarray:
     """Indices of the notebook's 600 images in its order: 60 a digit, with replacement, shuffled."""
-    rng = np.random.RandomState(seed)
+    rng = np.random.RandomState(talk.seed)
     rng.randint(0, 59999, 600)  # the notebook draws these and drops them
-    drawn = [rng.choice(np.flatnonzero(labels == digit), TALK.per_digit) for digit in range(10)]
+    drawn = [rng.choice(np.flatnonzero(labels == digit), talk.per_digit) for digit in range(10)]
     return rng.permutation(np.concatenate(drawn))
 
 
-def units(**changes: Any) -> CompetingUnits:
+def units(talk: Talk = TALK, **changes: Any) -> CompetingUnits:
     """The notebook's unsupervised run as an estimator, solved exactly; `changes` override."""
     settings: dict[str, Any] = {
-        "n_hidden": TALK.n_hidden,
-        "w_inh": TALK.w_inh,
-        "h_star": TALK.h_star,
-        "delta": TALK.delta,
-        "duration": TALK.duration,
+        "n_hidden": talk.n_hidden,
+        "w_inh": talk.w_inh,
+        "h_star": talk.h_star,
+        "delta": talk.delta,
+        "duration": talk.duration,
         "threshold": "absolute",
         "schedule": "constant",
         "normalize": False,
@@ -91,10 +91,10 @@ def readout(rows: Any, **changes: Any) -> PowerReadout:
     return PowerReadout(units, **{**settings, **changes})
 
 
-def backprop(**changes: Any) -> BackpropClassifier:
+def backprop(talk: Talk = TALK, **changes: Any) -> BackpropClassifier:
     """The notebook's back-propagation net: sigmoids everywhere, the pixels included; Adam."""
     settings: dict[str, Any] = {
-        "hidden": TALK.n_hidden,
+        "hidden": talk.n_hidden,
         "activation": "sigmoid",
         "loss": "sigmoid_cross_entropy",
         "squash_pixels": True,

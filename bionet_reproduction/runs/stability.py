@@ -1,42 +1,67 @@
-"""The recorded run ``results/stability.json``: two maps made with :mod:`bionet.measures.stability`."""
+"""Two maps on MNIST: which units diverge over a whole run, and which take part in it.
+
+Both present images exactly, with g held fixed during a presentation, as the talk's scheme does.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from bionet import data, dynamics, plasticity
-from bionet_reproduction.records import provenance
 from bionet.activations import unit_norm
 from bionet.measures.stability import diverging_units, effective_number, predicted_divergence
-
-DURATIONS = (0.358, 0.1, 0.02)  # tau_L an image; the first is the talk's
-STEPS = 8  # values of delta from the talk's 0.01 to the paper's 0.4, evenly in their logarithm
-FRACTIONS = (0.5, 0.65, 0.8, 0.9, 0.95)  # h_* over the largest activity
-ABSOLUTE = (0.03, 0.1, 0.3, 1.0, 3.0)  # h_*; the last is the talk's
-INHIBITION = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
-TALK_ROW = 10  # the row of the divergence map that is the talk's own start
-NORMS = (0.3, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0, 30.0)
+from bionet_reproduction import talk
+from bionet_reproduction.run import Plan, Run, Table
+from bionet_reproduction.sweeps import Sweep
 
 
-def deltas(steps: int, low: int = -3, high: int = 10) -> list[float]:
-    """Values of delta, evenly in the logarithm; 0.01 and 0.4 are `steps` steps apart and among them."""
-    scale = steps // STEPS
-    return [0.01 * 40 ** (j / steps) for j in range(low * scale, high * scale + 1)]
+@dataclass(frozen=True, kw_only=True)
+class Stability(Plan):
+    """Every constant of the run."""
+
+    talk: talk.Talk = talk.TALK  # inhibition, threshold, images and start of the map of divergence
+    durations: tuple[float, ...] = (0.358, 0.1, 0.02)  # tau_L an image; the first is the talk's
+    factors: tuple[float, ...] = tuple(2 ** ((j - 10) / 2) for j in range(13))  # of the talk's own start
+    first_delta: float = 0.01  # the talk's
+    last_delta: float = 0.4  # the paper's
+    steps: int = 8  # from the one to the other, evenly in the logarithm
+    finer: int = 3  # steps of the prediction in one of the measurement
+    below: int = 3  # steps below the first delta
+    above: int = 2  # and above the last
+    recruitment_images: int = 2000
+    recruitment_delta: float = 0.4
+    recruitment_durations: tuple[float, ...] = (0.1, 0.2)  # of the first presentation; the last is 0
+    norms: tuple[float, ...] = (0.3, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0, 30.0)
+    fractions: tuple[float, ...] = (0.5, 0.65, 0.8, 0.9, 0.95)  # h_* over the largest activity
+    fraction: float = 0.8  # where the inhibition varies
+    inhibition: tuple[float, ...] = (0.3, 0.5, 0.7, 0.9, 0.95)
+    usual_inhibition: float = 0.8  # where the threshold varies
+    absolute: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0, 3.0)  # h_*; the last is the talk's
 
 
-def divergence_map(X: np.ndarray, start: np.ndarray, *, w_inh: float, h_star: float, progress: bool) -> Any:
+def deltas(plan: Stability, finer: int = 1) -> list[float]:
+    """Values of delta, evenly in the logarithm; the first and the last are among them."""
+    steps = plan.steps * finer
+    ratio = plan.last_delta / plan.first_delta
+    around = range(-plan.below * finer, steps + plan.above * finer + 1)
+    return [plan.first_delta * ratio ** (j / steps) for j in around]
+
+
+def divergence_map(
+    plan: Stability, X: np.ndarray, start: np.ndarray, progress: bool = True
+) -> dict[str, Any]:
     """Units lost over a whole run, measured and predicted, by duration, norm of the start and delta.
 
     Parameters
     ----------
+    plan : Stability
     X : array, shape (samples, features)
     start : array, shape (hidden, features)
-        Weights that are scaled to the norms of the map.
-    w_inh, h_star : float
-        Inhibition and threshold (dimensionless).
+        Weights that are scaled by the factors of the plan.
     progress : bool
         Show a progress bar.
 
@@ -48,12 +73,12 @@ def divergence_map(X: np.ndarray, start: np.ndarray, *, w_inh: float, h_star: fl
         ``first_image`` and over the ``whole_run`` (a value a norm, None where there is none).
     """
     mean = float(np.linalg.norm(start, axis=1).mean())
-    factors = [2 ** ((j - TALK_ROW) / 2) for j in range(13)]
-    values, fine = deltas(STEPS), deltas(3 * STEPS)
+    values, fine = deltas(plan), deltas(plan, plan.finer)
+    w_inh, h_star = plan.talk.w_inh, plan.talk.h_star
     maps = {}
-    for T in DURATIONS:
+    for T in plan.durations:
         table: dict[str, list[Any]] = {"measured": [], "predicted": [], "first_image": [], "whole_run": []}
-        for factor in tqdm(factors, desc=f"duration {T}", disable=not progress):
+        for factor in tqdm(plan.factors, desc=f"duration {T}", disable=not progress):
             W = factor * start
             settings: dict[str, Any] = {"w_inh": w_inh, "h_star": h_star, "duration": T}
             lost = [int(diverging_units(X, W, delta=d, **settings).diverged.sum()) for d in values]
@@ -63,32 +88,24 @@ def divergence_map(X: np.ndarray, start: np.ndarray, *, w_inh: float, h_star: fl
             times = plasticity.blow_up_time(losers, X[0], -np.ones(len(losers)))  # at delta = 1
             soonest = float(times.min(initial=np.inf))
             table["measured"].append(lost)
-            table["predicted"].append([told[d] for d in fine[::3]])
+            table["predicted"].append([told[d] for d in fine[:: plan.finer]])
             table["first_image"].append(soonest / T if soonest < np.inf else None)
             table["whole_run"].append(min((d for d in fine if told[d]), default=None))
         maps[str(T)] = table
-    return {"norms": [mean * f for f in factors], "deltas": values, "durations": maps}
+    return {"norms": [mean * f for f in plan.factors], "deltas": values, "durations": maps}
 
 
 def recruitment_map(
-    X: np.ndarray,
-    starts: dict[str, np.ndarray],
-    *,
-    delta: float,
-    durations: tuple[float, ...],
-    progress: bool,
+    plan: Stability, X: np.ndarray, starts: dict[str, np.ndarray], progress: bool = True
 ) -> list[dict[str, Any]]:
     """Who takes part, by norm of the start, threshold and inhibition, for images of unit length.
 
     Parameters
     ----------
+    plan : Stability
     X : array, shape (samples, features)
     starts : dict of str to array, shape (hidden, features)
-        Directions of the rows, scaled to the norms of the map.
-    delta : float
-        Anti-Hebbian strength (dimensionless).
-    durations : tuple of float
-        Lengths of the first presentation, in units of ``tau_L``; the last is 0.
+        Directions of the rows, scaled to the norms of the plan.
     progress : bool
         Show a progress bar.
 
@@ -98,23 +115,27 @@ def recruitment_map(
         One cell each: its settings, the units that ever won, their effective number, the units that
         diverged, and the images without a winner.
     """
-    lines = [("relative", f, 0.8) for f in FRACTIONS]
-    lines += [("relative", 0.8, w) for w in INHIBITION if w != 0.8]
-    lines += [("absolute", h, 0.7) for h in ABSOLUTE]
+    lines = [("relative", f, plan.usual_inhibition) for f in plan.fractions]
+    lines += [("relative", plan.fraction, w) for w in plan.inhibition]
+    lines += [("absolute", h, plan.talk.w_inh) for h in plan.absolute]
     X = unit_norm(X)
     cells = [
         (name, T, kind, h_star, w_inh, R)
         for name in starts
-        for T in durations
+        for T in plan.recruitment_durations
         for kind, h_star, w_inh in lines
-        for R in NORMS
+        for R in plan.norms
     ]
     found = []
     for name, T, kind, h_star, w_inh, R in tqdm(cells, desc="recruitment", disable=not progress):
-        W = R * unit_norm(starts[name])
-        falling = T * (1.0 - np.arange(len(X)) / len(X))
         run = diverging_units(
-            X, W, w_inh=w_inh, h_star=h_star, delta=delta, duration=falling, relative=kind == "relative"
+            X,
+            R * unit_norm(starts[name]),
+            w_inh=w_inh,
+            h_star=h_star,
+            delta=plan.recruitment_delta,
+            duration=T * (1.0 - np.arange(len(X)) / len(X)),
+            relative=kind == "relative",
         )
         found.append(
             {
@@ -133,42 +154,21 @@ def recruitment_map(
     return found
 
 
-def reproduce_stability(progress: bool = True) -> dict[str, Any]:
-    """Map the stability of the talk's run, and the recruitment at the paper's delta, on MNIST.
-
-    Parameters
-    ----------
-    progress : bool
-        Show progress bars.
-
-    Returns
-    -------
-    dict
-        The record, as written to ``results/stability.json``.
-    """
-    from bionet_reproduction.experiments import SCHEMA, TALK, talk_sample, talk_start  # they name this run in their list
-
+def make(plan: Stability, sweep: Sweep) -> dict[str, Any]:
+    """Both maps, on MNIST."""
     train = data.load("mnist")
-    X = train.images[talk_sample(train.labels)].astype(np.float64)
-    start = talk_start(X.shape[1])
-    rng = np.random.default_rng(TALK.seed)
-    images = train.images[rng.choice(len(train.labels), 2000, replace=False)].astype(np.float32)
+    X = train.images[talk.sample(train.labels, plan.talk)].astype(np.float64)
+    start = talk.start(X.shape[1], plan.talk)
+    rng = np.random.default_rng(plan.talk.seed)
+    drawn = rng.choice(len(train.labels), plan.recruitment_images, replace=False)
     starts = {
         "normal": rng.standard_normal(start.shape).astype(np.float32),
         "uniform": start.astype(np.float32),
     }
+    images = train.images[drawn].astype(np.float32)
     return {
-        "run": "stability",
-        "schema": SCHEMA,
-        "settings": {
-            "n_hidden": TALK.n_hidden,
-            "seed": TALK.seed,
-            "divergence": {"w_inh": TALK.w_inh, "h_star": TALK.h_star, "images": len(X)},
-            "recruitment": {"delta": 0.4, "images": len(images), "schedule": "linear", "unit_length": True},
-        },
-        "provenance": provenance(train),
-        "divergence": divergence_map(X, start, w_inh=TALK.w_inh, h_star=TALK.h_star, progress=progress),
-        "recruitment": recruitment_map(images, starts, delta=0.4, durations=(0.1, 0.2), progress=progress),
+        "divergence": divergence_map(plan, X, start, sweep.progress),
+        "recruitment": recruitment_map(plan, images, starts, sweep.progress),
     }
 
 
@@ -177,19 +177,42 @@ def kept_alive(cells: list[dict[str, Any]], n_hidden: int) -> list[dict[str, Any
     return [cell for cell in cells if cell["winners"] == n_hidden and not cell["diverged"]]
 
 
-def compare(run: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Rows of a table for the screen: quantity, what the talk says, the value here."""
-    part, hidden = run["divergence"], run["settings"]["n_hidden"]
-    row = part["durations"][str(DURATIONS[0])]
+def table(record: dict[str, Any]) -> Table:
+    """Units lost with the talk's own start at its delta and at the paper's."""
+    part, plan, hidden = record["divergence"], record["settings"], record["settings"]["talk"]["n_hidden"]
+    row = part["durations"][str(plan["durations"][0])]
+    own = min(range(len(plan["factors"])), key=lambda i: abs(plan["factors"][i] - 1.0))
 
     def lost(delta: float) -> str:
         column = min(range(len(part["deltas"])), key=lambda j: abs(part["deltas"][j] - delta))
-        found, told = row["measured"][TALK_ROW][column], row["predicted"][TALK_ROW][column]
+        found, told = row["measured"][own][column], row["predicted"][own][column]
         return f"{found} of {hidden} diverge ({told} predicted)"
 
-    alive = kept_alive(run["recruitment"], hidden)
+    alive = kept_alive(record["recruitment"], hidden)
     return [
-        ("units at Delta = 0.01", "stable", lost(0.01)),
-        ("units at Delta = 0.4", "not stable", lost(0.4)),
-        ("settings at Delta = 0.4, all alive", "-", f"{len(alive)} of {len(run['recruitment'])}"),
+        ("", "the talk", "here"),
+        ("units at Delta = 0.01", "stable", lost(plan["first_delta"])),
+        ("units at Delta = 0.4", "not stable", lost(plan["last_delta"])),
+        ("settings at Delta = 0.4, all alive", "-", f"{len(alive)} of {len(record['recruitment'])}"),
     ]
+
+
+RUN = Run(
+    plan=Stability(),
+    make=make,
+    table=table,
+    others={
+        "tiny": Stability(
+            talk=talk.Talk(n_hidden=12, per_digit=3),
+            durations=(0.358,),
+            factors=(0.1, 1.0),
+            steps=2,
+            recruitment_images=60,
+            recruitment_durations=(0.1,),
+            norms=(0.5, 5.0),
+            fractions=(0.8,),
+            inhibition=(0.7,),
+            absolute=(0.3,),
+        )
+    },
+)
