@@ -14,8 +14,9 @@ from pathlib import Path
 
 from bionet.readout import PowerReadout
 from bionet.units import RankedUnits
-from bionet_reproduction import cells
-from bionet_reproduction.runs import cifar10 as cifar
+from bionet_reproduction import views
+from bionet_reproduction.cifar import Network
+from bionet_reproduction.rows import BATCH, RATE
 
 
 def peak() -> str:
@@ -27,10 +28,11 @@ def peak() -> str:
 def main() -> None:
     colour = sys.argv[1:] == ["cifar10"]
     part = "cifar-50k" if colour else "60k"
-    X, y = cells.seen(part, cifar.VIEW if colour else None, part), cells.images(part)[1]
+    net = Network()
+    X, y = views.seen(part, net.view if colour else None, part), views.images(part)[1]
     rule = {"p": 2.0, "k": 3, "delta": 0.3} if colour else {"p": 3.0, "k": 7, "delta": 0.4}
-    rate, size = (0.02, 1000) if colour else (cells.RATE, cells.BATCH)
-    n, minibatch = (cifar.N, 10) if colour else (4.5, cells.BATCH)
+    rate, size = (net.learning_rate, net.batch_size) if colour else (RATE, BATCH)
+    n, minibatch = (net.n, net.readout_batch_size) if colour else (4.5, BATCH)
     print(f"images in memory   {peak()}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         units = RankedUnits(
