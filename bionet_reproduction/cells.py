@@ -257,6 +257,14 @@ def publish(name: str, target: str) -> None:
 
 
 def least(table: list[dict[str, Any]], *ties: str, by: str = "validation_error") -> dict[str, Any]:
-    """The row of least error; of equal ones the least in `ties`, then the first. Rows without one are out."""
+    """The row of least error; of equal ones the least in `ties`, then the first. Rows without one are out.
+
+    Raises
+    ------
+    ValueError
+        If no row has one.
+    """
     known = [row for row in table if row[by] is not None]
+    if not known:
+        raise ValueError(f"nothing can be chosen: no setting has a {by} (did all diverge?), got {table!r}")
     return min(known, key=lambda row: (row[by], *(row[name] for name in ties)))

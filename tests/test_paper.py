@@ -11,8 +11,6 @@ from bionet.readout import PowerReadout
 from bionet.units import lebesgue_norms
 from bionet_reproduction import cells, experiments
 from bionet_reproduction import records as _records
-from bionet_reproduction.runs import cifar10 as cifar
-from bionet_reproduction.runs import cifar10_colour as cifar_colour
 from bionet_reproduction.runs import dynamical
 from bionet_reproduction.runs import mnist as paper
 
@@ -27,10 +25,6 @@ RUNS = (
     "end_to_end",
     "dynamical",
     "repaired",
-    "cifar10",
-    "cifar10_controls",
-    "cifar10_end_to_end",
-    "cifar10_colour",
 )
 
 
@@ -39,20 +33,9 @@ def tiny(tmp_path, monkeypatch):
     """MNIST is the digits, the paper's net has 20 units, and every schedule is a few epochs."""
     load = data.load
 
-    def small_photographs(split):
-        found = data._stand_in("cifar10", split)
-        pixels = found.images.reshape(-1, 3, 8, 4, 8, 4).mean(axis=(3, 5)).reshape(-1, 192)
-        return data.make(pixels, found.labels, (3, 8, 8), "cifar10", split, "small", found.class_names)
-
-    monkeypatch.setattr(
-        data,
-        "load",
-        lambda name, split="train", **kw: (
-            load("digits", split=split) if name == "mnist" else small_photographs(split)
-        ),
-    )
+    monkeypatch.setattr(data, "load", lambda name, split="train", **kw: load("digits", split=split))
     monkeypatch.setattr(paper, "PAPER", {**paper.PAPER, "n_hidden": 20, "n_epochs": 3})
-    for name, value in {"SPLIT": 200, "READOUT_EPOCHS": 6, "SHORT_EPOCHS": 5, "CIFAR_SPLIT": 100}.items():
+    for name, value in {"SPLIT": 200, "READOUT_EPOCHS": 6, "SHORT_EPOCHS": 5}.items():
         monkeypatch.setattr(cells, name, value)
     for name, value in {
         "SELECTION_EPOCHS": 2,
@@ -70,7 +53,6 @@ def tiny(tmp_path, monkeypatch):
     }.items():
         monkeypatch.setattr(paper, name, value)
     monkeypatch.setattr(cells, "results_folder", lambda: tmp_path / "results")
-    monkeypatch.setattr(cifar_colour, "SHAPE", (3, 8, 8))
     for name, value in {
         "SIZES": (10, 20),
         "TRIALS": 4,
@@ -86,27 +68,10 @@ def tiny(tmp_path, monkeypatch):
         "TALK_FINALISTS": 1,
     }.items():
         monkeypatch.setattr(dynamical, name, value)
-    readout = {"batch_size": 10, "n_epochs": 9, "schedule": "cifar"}
-    for name, value in {
-        "PAPER": {**cifar.PAPER, "n_hidden": 20},
-        "SEARCH_P": (2.0, 3.0, 4.0),
-        "SEARCH_DELTA": (0.0, 0.1),
-        "FIRST_DELTA": (0.0,),
-        "TRIAL": {"n_hidden": 10, "batch_size": 100, "n_epochs": 1},
-        "CONTROL": {"n_hidden": 10, "batch_size": 100, "n_epochs": 1},
-        "TRIAL_READOUT": 5,
-        "READOUT": readout,
-        "BETA_READOUT": readout,
-        "CONTROL_READOUT": readout,
-        "EPOCHS": 1,
-        "LONG_EPOCHS": 2,
-        "NETS": ((None, 1e-3, 2), ("standardised", 1e-3, 2)),
-    }.items():
-        monkeypatch.setattr(cifar, name, value)
     monkeypatch.setattr(experiments, "results_folder", lambda: tmp_path / "results")
     monkeypatch.setattr(_records, "results_folder", lambda: tmp_path / "results")
     monkeypatch.setenv("BIONET_RUNS", str(tmp_path / "runs"))
-    caches = (cells.images, cells.seen, cells._statistics)
+    caches = (cells.images, cells.seen)
     for cached in caches:
         cached.cache_clear()
     yield tmp_path
@@ -171,13 +136,6 @@ def test_kmeans_rows_fit_images_better_than_random_rows(tiny):
         return (X @ W.T).max(axis=1).mean()
 
     assert fit("kmeans") > fit("random") + 0.2
-
-
-def test_the_split_holds_out_for_choosing(tiny):
-    kept, held, everything = (cells.images(part)[0] for part in ("50k", "10k", "60k"))
-    assert len(kept) + len(held) == len(everything)
-    both = np.concatenate([kept, held])
-    np.testing.assert_array_equal(both[np.lexsort(both.T)], everything[np.lexsort(everything.T)])
 
 
 def test_the_schedule_is_the_papers():
@@ -271,71 +229,3 @@ def test_a_negative_spread_of_the_start_is_refused():
     assert initial_weights(0.1, 50, 40, np.random.default_rng(0)).std() == pytest.approx(0.1, rel=0.1)
     with pytest.raises(ValueError, match="init must"):
         initial_weights(-0.1, 2, 3, np.random.default_rng(0))
-
-
-def test_the_cifar_schedule_is_the_papers():
-    rates = [rate for _, rate in cells.cifar_schedule(500)]
-    assert [count for count, _ in cells.cifar_schedule(500)] == [100] + 8 * [50]
-    assert rates[0] == 4e-3
-    assert rates[-1] == 1e-5
-    assert rates == sorted(rates, reverse=True)
-    for n_epochs in (9, 20, 50, 61):
-        assert sum(count for count, _ in cells.cifar_schedule(n_epochs)) == n_epochs
-
-
-def test_the_search_covers_the_papers_range_once():
-    first, second = cifar.first_trials(), cifar.second_trials([2.0, 3.0])
-    assert {t["p"] for t in first} == {2.0, 3.0, 4.0, 5.0}
-    assert len(second) == 2 * (1 + 2 * 3)  # without anti-Hebbian learning k has no meaning
-    for drawn in (first, second):
-        assert len({tuple(t.values()) for t in drawn}) == len(drawn)
-    assert all(t in second for t in first if t["p"] < 4)
-
-
-def test_views_of_the_images(tiny):
-    """Each does what it says on the images it was fitted on, and uses their statistics for others."""
-    part, other = "cifar-45k", "cifar-5k"
-    for view in cells.VIEWS:
-        V = cells.seen(part, view, part)
-        np.testing.assert_allclose(np.linalg.norm(V, axis=1), 1.0, rtol=1e-5)
-        assert V.dtype == np.float32
-    centred = cells._without_mean(cells.images(part)[0])
-    np.testing.assert_allclose(centred.mean(axis=1), 0.0, atol=1e-6)
-    mean, turn = cells._statistics(part, "whitened")
-    spectrum = np.linalg.eigvalsh(np.cov(((centred - mean) @ turn).T))
-    assert spectrum[0] > -1e-4
-    assert spectrum[-1] <= 1 + 1e-3
-    assert spectrum[-30:].mean() > 0.8  # the strong directions are levelled
-    mean, scale = cells._statistics(part, "standardised")
-    np.testing.assert_allclose(((centred - mean) * scale).std(axis=0), 1.0, atol=1e-3)
-    held = cells._unit((cells._without_mean(cells.images(other)[0]) - mean) * scale)
-    np.testing.assert_allclose(cells.seen(other, "standardised", part), held, atol=1e-6)
-    with pytest.raises(ValueError, match="unknown view 'red'"):
-        cells.seen(part, "red", part)
-
-
-@pytest.mark.parametrize("view", [None, "as they are", "centred", "standardised", "whitened"])
-def test_rows_seen_by_pixels_order_the_units_as_they_do_on_the_view(tiny, view):
-    """Differences of currents between two images agree, but for each image's length."""
-    part = "cifar-45k"
-    W = np.random.default_rng(0).standard_normal((7, cells.images(part)[0].shape[1]))
-    V = cells.as_seen_by_pixels(W, view, part)
-    X = cells.images(part)[0][:50].astype(np.float64)
-    if view in ("standardised", "whitened"):
-        mean, turn = cells._statistics(part, view)
-        X = cells._without_mean(X) - mean
-        currents = (X @ turn if turn.ndim == 2 else X * turn) @ W.T
-        np.testing.assert_allclose(X @ V.T, currents, rtol=1e-4, atol=1e-4)
-    else:
-        np.testing.assert_array_equal(V, W)
-
-
-def test_rows_that_reach_one_give_the_median_image_a_current_of_one(tiny):
-    seen_cells = []
-    for factor in (1.0, 7.0):
-        W = factor * cells.images("cifar-45k")[0][:20]
-        X = cells.seen("cifar-45k", "as they are", "cifar-45k")
-        reached = (X[:5000] @ (W / cells.reach(W, X)).T).max(axis=1)
-        assert np.median(reached) == pytest.approx(1.0, rel=1e-5)
-        seen_cells.append(reached)
-    np.testing.assert_allclose(*seen_cells, rtol=1e-5)

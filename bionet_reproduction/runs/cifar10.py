@@ -185,6 +185,7 @@ RUN = Run(
             delta_grid=(0.0, 0.1),
             first_deltas=(0.0,),
             trial_readout_epochs=5,
+            readout_batch_size=100,
             beta_readout_epochs=9,
             readout_epochs=9,
         )
