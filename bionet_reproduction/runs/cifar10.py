@@ -20,7 +20,7 @@ class Cifar10(cifar.Network, Plan):
     """Every constant of the run."""
 
     seeds: int = 3  # of rows and readout, at n_epochs
-    long_seeds: int = 1  # at long_epochs
+    long_seeds: int = 1  # at long_epochs, which may be left out
     p_grid: tuple[float, ...] = (2.0, 3.0, 4.0, 5.0)
     k_grid: tuple[int, ...] = (2, 3)
     delta_grid: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3)
@@ -151,8 +151,9 @@ def make(plan: Cifar10, sweep: Sweep) -> dict[str, Any]:
     epochs = {
         str(passes): full(plan, sweep, rule, passes, seeds)
         for passes, seeds in ((plan.n_epochs, plan.seeds), (plan.long_epochs, plan.long_seeds))
+        if seeds
     }
-    cells.publish(f"cifar10-{plan.long_epochs}-seed0", "cifar10-seed0")
+    cells.publish(f"cifar10-{list(epochs)[-1]}-seed0", "cifar10-seed0")
     return {"search": searched, "epochs": epochs}
 
 

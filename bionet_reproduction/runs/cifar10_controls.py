@@ -48,7 +48,7 @@ class Kind:
 
 
 def kinds(plan: Controls, network: cifar.Network, rule: cifar.Rule) -> dict[str, Kind]:
-    """All kinds, by name."""
+    """All kinds that have seeds, by name."""
     few, many, view = network.trial_hidden, network.n_hidden, network.view
     hebbian = replace(rule, k=2, delta=0.0)
 
@@ -76,7 +76,7 @@ def kinds(plan: Controls, network: cifar.Network, rule: cifar.Rule) -> dict[str,
         for other in plan.views
         for name in ("ranked", "random", "pixels")
     }
-    return {**named, **viewed}
+    return {name: kind for name, kind in {**named, **viewed}.items() if kind.seeds}
 
 
 def own_power(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields, replace
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -107,18 +107,18 @@ def test_rows_that_reach_one_give_the_median_image_a_current_of_one(small, facto
     np.testing.assert_allclose(W * facts["reach"], factor * drawn, rtol=1e-5, atol=1e-7)
 
 
-def colours(layer, **changes):
+def colours(layer, *, shuffled=False):
     plan = cifar10_colour.Colour(shape=(3, 8, 8))
-    settings = {name: getattr(plan, name) for name in ("shape", "quantiles", "distances", "below")}
-    cell = {
-        "rows": layer,
-        "train": "cifar-50k",
-        "view": "as they are",
-        "shuffled": False,
-        **settings,
-        **changes,
-    }
-    return cifar10_colour.MeasureColour(**cell).work()
+    return cifar10_colour.MeasureColour(
+        rows=layer,
+        train="cifar-50k",
+        view="as they are",
+        shuffled=shuffled,
+        shape=plan.shape,
+        quantiles=plan.quantiles,
+        distances=plan.distances,
+        below=plan.below,
+    ).work()
 
 
 def test_photographs_are_continuous_until_their_pixels_are_shuffled(small):
