@@ -96,7 +96,6 @@ _ENTRIES = (
         "the open question: which networks withstand which attacks",
         "robustness.study",
         ("mnist", "dynamical", "cifar10"),
-        ("mnist", "cifar10"),
     ),
 )
 
@@ -106,8 +105,8 @@ RUNS = {entry.name: entry for entry in _ENTRIES}
 def state(name: str) -> str:
     """How a run stands: ``missing``, ``recorded``, or ``older than NAME`` that it needs.
 
-    A record holds the hashes of the records that it read. Where it was made before hashes were kept, nothing
-    is known of its age, and it counts as recorded.
+    A record holds the hashes of the records that it read, and so does a part with a provenance of its own.
+    Where it was made before hashes were kept, nothing is known of its age, and it counts as recorded.
     """
     folder = results_folder()
     try:
@@ -116,6 +115,7 @@ def state(name: str) -> str:
         return "missing"
     from bionet_reproduction.records import fingerprint
 
-    read = record.get("provenance", {}).get("needs", {})
-    changed = [need for need, digest in read.items() if fingerprint(need) != digest]
+    parts = [record, *(part for part in record.values() if isinstance(part, dict))]
+    read = [part.get("provenance", {}).get("needs", {}).items() for part in parts]
+    changed = dict.fromkeys(n for each in read for n, digest in each if fingerprint(n) != digest)
     return f"older than {' and '.join(changed)}" if changed else "recorded"
