@@ -1,8 +1,9 @@
-"""A small world for runs: MNIST is the embedded digits, CIFAR-10 small photographs, results have their own folder."""
+"""A small world for runs: MNIST is the digits, CIFAR-10 small photographs, results have their own folder."""
 
 from __future__ import annotations
 
 import json
+from functools import cache
 
 import pytest
 
@@ -18,16 +19,18 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("tiny")
 
 
+@cache
+def small_photographs(split):
+    """Photographs of 8 x 8 pixels."""
+    found = sets.load_stand_in("cifar10", split)
+    pixels = found.images.reshape(-1, 3, 8, 4, 8, 4).mean(axis=(3, 5)).reshape(-1, 192)
+    return imageset.make(pixels, found.labels, (3, 8, 8), "cifar10", split, "small", found.class_names)
+
+
 @pytest.fixture
 def small(folder, monkeypatch):
     """Small data and a folder for results and unfinished runs."""
     load = data.load
-
-    def small_photographs(split):
-        found = sets.load_stand_in("cifar10", split)
-        pixels = found.images.reshape(-1, 3, 8, 4, 8, 4).mean(axis=(3, 5)).reshape(-1, 192)
-        return imageset.make(pixels, found.labels, (3, 8, 8), "cifar10", split, "small", found.class_names)
-
     monkeypatch.setattr(
         data,
         "load",
@@ -54,7 +57,12 @@ def made(small):
                 make(need)
             declared = entry.run()
             record, unread = run.carry_out(
-                name, declared, declared.others["tiny"], Sweep(progress=False), data=entry.data, needs=entry.needs
+                name,
+                declared,
+                declared.others["tiny"],
+                Sweep(progress=False),
+                data=entry.data,
+                needs=entry.needs,
             )
             assert not unread, f"{name} says settings that it does not use: {sorted(unread)}"
             records.write(name, record)
