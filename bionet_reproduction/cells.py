@@ -160,7 +160,8 @@ class Measure(Cell):
 
     def work(self) -> dict[str, Any]:
         y, X = views.images(self.train)[1], views.seen(self.train, self.view, self.train)
-        W, facts = None, {}
+        W: np.ndarray | None = None
+        facts: dict[str, Any] = {}
         try:
             if self.rows is not None:
                 W, facts = self.rows.of(self.rows_from or self.train, self.view)
