@@ -8,10 +8,12 @@ import os
 import time
 import zipfile
 import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 EVERY = 120.0  # seconds between two saves
 
@@ -92,3 +94,44 @@ class Checkpoint:
     def due(self) -> bool:
         """Whether the last save is longer ago than :data:`EVERY` seconds."""
         return time.monotonic() - self._saved > EVERY
+
+
+class Keeper:
+    """Counts the epochs of a run and, with a checkpoint, keeps its state: a context around its loop.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint or None
+    state : callable
+        Returns the arrays to keep.
+    """
+
+    def __init__(self, checkpoint: Checkpoint | None, state: Callable[[], dict[str, np.ndarray]]) -> None:
+        self._checkpoint, self._state = checkpoint, state
+        self._whole: tuple[int, dict[str, np.ndarray]] | None = (
+            None  # the last whole epochs, and the state then
+        )
+
+    def epochs(self, done: int, count: int, progress: bool) -> Iterator[int]:
+        """Yield the epochs that are left; save from time to time, and at the end."""
+        self._count = count
+        left = tqdm(range(done, count), desc="epochs", disable=not progress, initial=done, total=count)
+        for epoch in left:
+            if self._checkpoint:
+                self._whole = (epoch, self._state())
+            yield epoch
+            if self._checkpoint and (self._checkpoint.due() or epoch + 1 == count):
+                self._checkpoint.save(epoch + 1, self._state())
+
+    def __enter__(self) -> Keeper:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
+        """Save the last whole epoch where a user stops the run, and say how to go on."""
+        if kind is None or not issubclass(kind, KeyboardInterrupt) or not self._checkpoint or not self._whole:
+            return
+        self._checkpoint.save(*self._whole)
+        raise KeyboardInterrupt(
+            f"stopped; the state after epoch {self._whole[0]} of {self._count} is in {self._checkpoint.path}: "
+            "run the same again to go on"
+        ) from None

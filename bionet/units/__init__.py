@@ -6,7 +6,9 @@ Both learn ``components_`` of shape ``(hidden, features)`` and transform images 
 :class:`PatchFeatures` lets such units learn from small windows of images, and applies them at every place.
 """
 
+from bionet.units.competing import CompetingUnits
 from bionet.units.patch_features import PatchFeatures
-from bionet.units.units import CompetingUnits, RankedUnits, initial_weights
+from bionet.units.ranked import RankedUnits
+from bionet.units.start import initial_weights
 
 __all__ = ["CompetingUnits", "PatchFeatures", "RankedUnits", "initial_weights"]
