@@ -11,13 +11,19 @@ from typing import Any
 def flat(plan: Any, prefix: str = "") -> dict[str, Any]:
     """Return all fields by option name; fields of a recipe within the plan as ``recipe.field``."""
     found: dict[str, Any] = {}
-    for entry in fields(plan):
-        name, value = f"{prefix}{entry.name.replace('_', '-')}", getattr(plan, entry.name)
-        if is_dataclass(value) and not isinstance(value, type):
-            found |= flat(value, f"{name}.")
-        else:
-            found[name] = value
+    for name, value in _entries(plan).items():
+        option = f"{prefix}{name.replace('_', '-')}"
+        found |= flat(value, f"{option}.") if _entries(value) else {option: value}
     return found
+
+
+def _entries(value: Any) -> dict[str, Any]:
+    """The fields of a recipe, or the recipes by name in a mapping; nothing for all else."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {entry.name: getattr(value, entry.name) for entry in fields(value)}
+    if isinstance(value, Mapping) and all(is_dataclass(each) for each in value.values()):
+        return dict(value)
+    return {}
 
 
 def pairs(words: list[str]) -> dict[str, str]:
@@ -66,9 +72,10 @@ def changed(plan: Any, given: Mapping[str, str]) -> Any:
 
 
 def _with(recipe: Any, path: list[str], value: Any) -> Any:
-    name = path[0].replace("-", "_")
-    inner = value if len(path) == 1 else _with(getattr(recipe, name), path[1:], value)
-    return replace(recipe, **{name: inner})
+    entries = _entries(recipe)
+    name = next(name for name in entries if name.replace("_", "-") == path[0])
+    inner = value if len(path) == 1 else _with(entries[name], path[1:], value)
+    return {**recipe, name: inner} if isinstance(recipe, Mapping) else replace(recipe, **{name: inner})
 
 
 def _read(name: str, text: str, now: Any) -> Any:

@@ -27,7 +27,7 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 from sphinx.util.nodes import make_refnode
 
-from bionet_reproduction import ledger
+from bionet_reproduction import claims, ledger, paths
 
 logger = logging.getLogger(__name__)
 
@@ -115,18 +115,15 @@ def resolve_cell(
 
 def note_sources(env: BuildEnvironment) -> None:
     """Read the page again when the claims or the record change."""
-    record = ledger.results_folder() / "ledger.json"
-    if record.exists():
-        env.note_dependency(str(record))
-    else:
-        env.note_reread()
-    env.note_dependency(str(ledger.claims_file()))
+    for chapter in claims.CHAPTERS:
+        env.note_dependency(str(ledger.file_of(chapter)))
+    env.note_dependency(str(paths.claims_file()))
 
 
 class LedgerDirective(SphinxDirective):
     option_spec = {  # noqa: RUF012
         "source": lambda given: directives.choice(given, tuple(SOURCES)),
-        "chapter": lambda given: directives.choice(given, tuple(ledger.CHAPTERS)),
+        "chapter": lambda given: directives.choice(given, tuple(claims.CHAPTERS)),
     }
 
     def run(self) -> list[nodes.Node]:
@@ -152,7 +149,7 @@ class LedgerDirective(SphinxDirective):
         return [
             nodes.section(
                 "",
-                nodes.title("", f"Chapter {int(name[:2])}: {ledger.CHAPTERS[name]}"),
+                nodes.title("", f"Chapter {int(name[:2])}: {claims.CHAPTERS[name]}"),
                 table,
                 ids=[f"{prefix}-{name}"],
             )
@@ -196,7 +193,7 @@ class LedgerCount(LedgerDirective):
         counts = Counter(row.verdict for row in verdicts)
         line = nodes.paragraph("", classes=["ledger-count"])
         line += nodes.Text(f"{len(verdicts)} claims: ")
-        for position, name in enumerate(name for name in ledger.VERDICTS if counts[name]):
+        for position, name in enumerate(name for name in claims.VERDICTS if counts[name]):
             line += nodes.Text(f"{', ' if position else ''}{counts[name]} ")
             line += badge(name)
         line += nodes.Text(".")
@@ -207,9 +204,9 @@ class Errata(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         note_sources(self.env)
         verdicts = {row.claim.id: row for row in ledger.table()}
-        return [self.section(erratum, verdicts) for erratum in ledger.errata()]
+        return [self.section(erratum, verdicts) for erratum in claims.errata()]
 
-    def section(self, erratum: ledger.Erratum, verdicts: dict[str, ledger.Verdict]) -> nodes.section:
+    def section(self, erratum: claims.Erratum, verdicts: dict[str, ledger.Verdict]) -> nodes.section:
         title = nodes.title("", "", *typeset(f"{erratum.number}. {erratum.title}"))
         section = nodes.section("", title, ids=[f"row-{erratum.number}"])
         shown = link_to_cell(self.env.docname, erratum.label, typeset(erratum.shown))
@@ -253,7 +250,7 @@ class MeasuredRole(LedgerRole):
         note_sources(self.env)
         name, _, part = self.text.partition("/")
         try:
-            claim, measurement = ledger.claims()[name], ledger.measured(name)
+            claim, measurement = claims.claims()[name], ledger.measured(name)
         except KeyError:
             return self.missing(f"no claim {name!r} in the ledger")
         if measurement is None:
@@ -266,7 +263,7 @@ class MeasuredRole(LedgerRole):
             value = getattr(measurement, "measured" if part == "value" else part)
             if value is None:
                 return self.missing(f"claim {name!r} has no interval")
-            text = ledger.Measurement(measured=value).text(claim.digits, claim.unit)
+            text = claims.Measurement(measured=value).text(claim.digits, claim.unit)
         else:
             return self.missing(f"claim {name!r} has no {part!r}: say value, low, high or n")
         return [*typeset(unbroken(text))], []
@@ -277,7 +274,7 @@ class ClaimRole(LedgerRole):
         note_sources(self.env)
         given = re.fullmatch(r"(?P<title>.+?)\s*<(?P<name>[^<>]+)>", self.text, re.DOTALL)
         name = given["name"] if given else self.text
-        if name not in ledger.claims():
+        if name not in claims.claims():
             return self.missing(f"no claim {name!r} in the ledger")
         verdict = next(row for row in ledger.table() if row.claim.id == name)
         title = given["title"] if given else verdict.claim.statement.rstrip(".?")
@@ -287,7 +284,7 @@ class ClaimRole(LedgerRole):
 
 class VerdictRole(LedgerRole):
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
-        if self.text not in ledger.VERDICTS:
+        if self.text not in claims.VERDICTS:
             return self.missing(f"no such verdict: {self.text!r}")
         return [badge(self.text)], []
 
@@ -301,7 +298,7 @@ class RecordRole(LedgerRole):
                 pass
             case _:
                 return self.missing(f"expected 'file.json path/to/entry format', got {self.text!r}")
-        source = ledger.results_folder() / file
+        source = paths.results_folder() / file
         if not source.exists():
             self.env.note_reread()
             return self.missing(f"no recorded run results/{file}")
