@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bionet import attacks, data, losses
+from bionet.attacks import search
 from bionet.mlp import BackpropClassifier
 from bionet.readout import PowerReadout
 
@@ -225,7 +226,7 @@ def test_blocks_of_images_do_not_change_an_attack(digits, monkeypatch):
     model, X, y = digits
     attack = attacks.PGD(steps=3, restarts=2)
     whole = attack.search(model, X, y, 0.1, random_state=0)
-    monkeypatch.setattr(attacks, "_BLOCK", 13)
+    monkeypatch.setattr(search, "_BLOCK", 13)
     parts = attack.search(model, X, y, 0.1, random_state=0)
     np.testing.assert_allclose(parts.images, whole.images, atol=1e-6)
     assert parts.gradients == whole.gradients
@@ -303,18 +304,6 @@ def test_the_saturated_loss_shows_a_plateau_and_the_logits_break_it(digits):
     }
     assert share["trained"] > 0.9
     assert share["dlr"] == 0
-
-
-def test_images_made_for_one_net_are_shown_to_the_other(digits):
-    model, X, y = digits
-    train = data.load("digits")
-    other = BackpropClassifier(24, n_epochs=20, random_state=1).fit(train.images, train.labels)
-    nets = {"a": model, "b": other}
-    images = {name: attacks.pgd(net, X, y, 0.08, steps=10) for name, net in nets.items()}
-    table = attacks.transfer(nets, images, y)
-    for name, net in nets.items():
-        assert table[name][name] == attacks.accuracy(net, images[name], y)
-        assert table[name][name] <= min(table[other][name] for other in nets)
 
 
 @pytest.mark.parametrize("make", MAKERS)

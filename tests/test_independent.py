@@ -44,10 +44,20 @@ def test_the_library_needs_neither_torch_nor_tensorflow(digits):
 @pytest.mark.parametrize("norm", attacks.NORMS)
 def test_our_pgd_and_the_librarys_agree(digits, norm):
     """Same start, steps and loss on the same model: accuracies within one point."""
+    from art.attacks.evasion import ProjectedGradientDescentNumpy
+
     model, X, y, _ = digits
     for eps in (0.03, 0.06) if norm == "linf" else (0.5, 1.0):
         ours = attacks.robust_accuracy(model, X, y, eps, norm=norm, steps=20)
-        theirs = attacks.accuracy(model, independent.pgd(model, X, y, eps, norm=norm, steps=20), y)
+        attack = ProjectedGradientDescentNumpy(
+            independent.estimator(model),
+            norm=np.inf if norm == "linf" else 2,
+            eps=eps,
+            eps_step=2.5 * eps / 20,
+            max_iter=20,
+            verbose=False,
+        )
+        theirs = attacks.accuracy(model, attack.generate(X.copy(), np.eye(10, dtype=np.float32)[y]), y)
         assert abs(ours - theirs) <= 0.01
         assert 0.05 < ours < 0.95
 
@@ -143,7 +153,6 @@ def test_without_the_library_the_error_names_the_extra(digits, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", refuse)
     model, X, y, shape = digits
     for call in (
-        lambda: independent.pgd(model, X, y, 0.1),
         lambda: independent.apgd(model, X, y, 0.1),
         lambda: independent.square(model, X, y, 0.1, shape=shape),
         lambda: independent.hop_skip_jump(model, X, y),

@@ -24,7 +24,6 @@ from bionet.attacks.search import (
     robust_accuracy,
     survivors,
     survivors_within,
-    transfer,
     worst_case,
 )
 
@@ -42,6 +41,5 @@ __all__ = [
     "robust_accuracy",
     "survivors",
     "survivors_within",
-    "transfer",
     "worst_case",
 ]

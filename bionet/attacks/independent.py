@@ -66,50 +66,6 @@ def require() -> None:
     _evasion()
 
 
-def pgd(
-    model: Any,
-    X: np.ndarray,
-    y: np.ndarray,
-    eps: float,
-    *,
-    norm: str = "linf",
-    steps: int = 40,
-    loss: str = "cross_entropy",
-    restarts: int = 0,
-    random_state: int = 0,
-) -> np.ndarray:
-    """The library's projected gradient descent, with the steps of :func:`bionet.attacks.pgd`.
-
-    Parameters
-    ----------
-    model, X, y, eps, norm, steps, loss
-        As there.
-    restarts : int
-        Random starts; with 0 the one start is the image itself.
-    random_state : int
-        Seed of NumPy's global generator, which the library uses; its state is restored afterwards.
-
-    Returns
-    -------
-    numpy.ndarray, shape (samples, features)
-    """
-    evasion = _evasion()
-    eps = _radius(eps, norm)
-    with _seeded(random_state):
-        attack = evasion.ProjectedGradientDescentNumpy(
-            estimator(model, loss=loss),
-            norm=_order(norm),
-            eps=eps,
-            eps_step=2.5 * eps / integer("steps", steps),
-            max_iter=steps,
-            num_random_init=integer("restarts", restarts, 0),
-            batch_size=_batch(X),
-            verbose=False,
-        )
-        X_adv = attack.generate(np.array(X), _one_hot(model, y))
-    return project(np.asarray(X_adv, X.dtype), X, eps, norm)
-
-
 def apgd(
     model: Any,
     X: np.ndarray,

@@ -12,7 +12,7 @@ Sources: Goodfellow et al. (2015) for :func:`fgsm`; Madry et al. (2018) for :fun
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -49,7 +49,6 @@ __all__ = [
     "robust_accuracy",
     "survivors",
     "survivors_within",
-    "transfer",
     "worst_case",
 ]
 
@@ -460,28 +459,6 @@ def worst_case(
             found = replace(attack, early_stop=True).search(model, part, y[left], eps, rng)
             alive[left] = ~to_host(found.missed)
     return alive
-
-
-def transfer(models: Mapping[str, Any], images: Mapping[str, Any], y: Any) -> dict[str, dict[str, float]]:
-    """Accuracy of every model on the images that were made for every other, and for itself.
-
-    Parameters
-    ----------
-    models : mapping from name to classifier
-    images : mapping from name to array, shape (samples, features)
-        Adversarial images made on the model of that name, without `early_stop`.
-    y : array, shape (samples,)
-        True labels.
-
-    Returns
-    -------
-    dict
-        ``table[source][target]``.
-    """
-    return {
-        source: {target: accuracy(model, X_adv, y) for target, model in models.items()}
-        for source, X_adv in images.items()
-    }
 
 
 def _images(X: Any) -> tuple[Any, Array]:
