@@ -17,7 +17,7 @@ from typing import Any
 
 from bionet.backend import Array, device, floating, out_of_range_unwarned, require_finite, require_number
 
-_SMALLEST = 1e-30  # a change below this is not scaled up, as in the authors' published code
+SMALLEST = 1e-30  # a change below this is not scaled up, as in the authors' published code
 
 
 def p_currents(W: Array, batch: Array, p: float) -> Array:
@@ -123,7 +123,7 @@ def ranked_step_unchecked(
     g = _rank_activation(xp, currents, k, delta)  # (batch, hidden)
     change = g.T @ batch - xp.sum(g * currents, axis=0)[:, None] * W  # (hidden, features)
     largest = xp.max(xp.abs(change))
-    largest = xp.where(largest > _SMALLEST, largest, _SMALLEST * xp.ones_like(largest))
+    largest = xp.where(largest > SMALLEST, largest, SMALLEST * xp.ones_like(largest))
     return W + change * (learning_rate / largest), g
 
 

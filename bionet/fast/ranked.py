@@ -19,7 +19,7 @@ import numpy as np
 from scipy.sparse import _sparsetools, csr_array
 
 from bionet.backend import blocks
-from bionet.ranking import _SMALLEST
+from bionet.ranking import SMALLEST
 
 compiled: Any
 try:
@@ -198,8 +198,8 @@ class HostRule:
         change = float(np.asarray(largest, dtype=self._bits.dtype).view(self.W.dtype))
         scale = (
             real(rate / change)
-            if change > _SMALLEST
-            else real(rate / _SMALLEST if change == change else change)
+            if change > SMALLEST
+            else real(rate / SMALLEST if change == change else change)
         )
         if self._sparse:
             apply_tiled(self.W, self._tiles, self._rows, self._touched, touched, scale, self.p, self._nothing)
@@ -237,7 +237,7 @@ class HostRule:
         _sparsetools.csr_matvecs(
             R, B, batch.shape[1], indptr, columns, data, batch.reshape(-1), rows.reshape(-1)
         )
-        largest = max(float(rows.max()), -float(rows.min()), _SMALLEST)
+        largest = max(float(rows.max()), -float(rows.min()), SMALLEST)
         np.multiply(rows, self.W.dtype.type(rate / largest), out=rows)
         np.add(W_rows, rows, out=W_rows)
         np.copyto(W_rows, 0, where=np.abs(W_rows, out=rows) < self._nothing)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from bionet.backend import Array
-from bionet.ranking import _SMALLEST
+from bionet.ranking import SMALLEST
 
 THREADS = 256  # a block; a power of two, as the reductions need it
 MOST_ENTRIES = 4096  # winners and k-th units of one minibatch that a block's shared memory holds
@@ -352,7 +352,7 @@ class DeviceRule:
             ),
             "apply_rows": (
                 2 * count,
-                [*rows, self._rate, real(_SMALLEST), real(self.p), self._minibatch, i(2 * count), sizes[2]],
+                [*rows, self._rate, real(SMALLEST), real(self.p), self._minibatch, i(2 * count), sizes[2]],
             ),
         }
         for name, (count_of_blocks, arguments) in launches.items():

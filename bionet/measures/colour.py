@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bionet.backend import Array, asarray_like, floating, indices_like, require_number, to_host
-from bionet.measures.maps import _check, _planes, _ratio
+from bionet.measures.maps import planes, ratio, require_maps
 
 OPPONENT = (  # orthonormal; columns are red, green and blue
     (1 / math.sqrt(3), 1 / math.sqrt(3), 1 / math.sqrt(3)),
@@ -119,7 +119,7 @@ def shares(W: Array, shape: Sequence[int] = (3, 32, 32), *, centred: bool = Fals
     if centred:
         turned = _centred(xp, turned)
     energy = xp.sum(turned * turned, axis=(2, 3))  # (hidden, 3)
-    return _ratio(xp, energy, xp.sum(energy, axis=1, keepdims=True))
+    return ratio(xp, energy, xp.sum(energy, axis=1, keepdims=True))
 
 
 def spatial_correlation(
@@ -186,7 +186,7 @@ def spatial_correlation(
     if pooled:
         apart = xp.stack([apart[:, 0, :], apart[:, 1, :] + apart[:, 2, :]], axis=1)
         below = xp.stack([below[:, 0, :], below[:, 1, :] + below[:, 2, :]], axis=1)
-    correlation = 1.0 - _ratio(xp, apart, below)
+    correlation = 1.0 - ratio(xp, apart, below)
     return correlation[:, :, 0] if single else correlation
 
 
@@ -259,11 +259,11 @@ def hue_coherence(W: Array, shape: Sequence[int] = (3, 32, 32)) -> Hues:
     def over_any_two(x: Array) -> Array:
         return xp.sum(x, axis=(1, 2)) ** 2 - xp.sum(x * x, axis=(1, 2))
 
-    coherence = _ratio(xp, over_neighbours(a) + over_neighbours(b), over_neighbours(chroma))
-    shuffled = _ratio(xp, over_any_two(a) + over_any_two(b), over_any_two(chroma))
+    coherence = ratio(xp, over_neighbours(a) + over_neighbours(b), over_neighbours(chroma))
+    shuffled = ratio(xp, over_any_two(a) + over_any_two(b), over_any_two(chroma))
     cosine, sine = _doubled(xp, a, b)
     length = xp.sqrt(cosine * cosine + sine * sine)
-    concentration = _ratio(xp, length, xp.sum(chroma * chroma, axis=(1, 2)))
+    concentration = ratio(xp, length, xp.sum(chroma * chroma, axis=(1, 2)))
     angle = _axis(xp, cosine, sine)
     axis = xp.where(length > 0, angle, xp.full_like(angle, float("nan")))
     return Hues(coherence, shuffled, concentration, axis)
@@ -418,10 +418,10 @@ def _match(cosines: np.ndarray, below: float) -> np.ndarray:
 
 def _colour_maps(xp: Any, W: Array, shape: Sequence[int]) -> Array:
     """Checked rows as maps, (hidden, 3, rows, columns)."""
-    _check("W", W, "(hidden, features)")
+    require_maps("W", W, "(hidden, features)")
     if len(shape) != 3 or shape[0] != 3:
         raise ValueError(f"colour images have shape (3, rows, columns), got {tuple(shape)}")
-    return _planes(xp, W, shape)
+    return planes(xp, W, shape)
 
 
 def _unit_range(xp: Any, maps: Array) -> Array:

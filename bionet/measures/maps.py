@@ -51,8 +51,8 @@ def roughness(W: Array, shape: Sequence[int] = (28, 28)) -> Array:
     (1954), with weight 1 for pixels that share an edge.
     """
     xp, W = floating(W)
-    _check("W", W, "(hidden, features)")
-    maps = _planes(xp, W, shape)  # (hidden, planes, rows, columns)
+    require_maps("W", W, "(hidden, features)")
+    maps = planes(xp, W, shape)  # (hidden, planes, rows, columns)
     across = maps[..., 1:] - maps[..., :-1]
     down = maps[..., 1:, :] - maps[..., :-1, :]
     _, planes, rows, columns = maps.shape
@@ -60,7 +60,7 @@ def roughness(W: Array, shape: Sequence[int] = (28, 28)) -> Array:
     neighbours = (_sum(xp, across * across) + _sum(xp, down * down)) / pairs
     centred = maps - xp.mean(maps, axis=(2, 3), keepdims=True)
     variance = _sum(xp, centred * centred) / (planes * (rows * columns - 1))
-    return _ratio(xp, neighbours, 2.0 * variance)
+    return ratio(xp, neighbours, 2.0 * variance)
 
 
 def participation(W: Array) -> Array:
@@ -84,10 +84,10 @@ def participation(W: Array) -> Array:
         If the rows are no matrix, or hold NaN or infinity.
     """
     xp, W = floating(W)
-    _check("W", W, "(hidden, features)")
+    require_maps("W", W, "(hidden, features)")
     largest = xp.max(xp.abs(W), axis=1, keepdims=True)
     squares = (W / xp.where(largest > 0, largest, xp.ones_like(largest))) ** 2
-    return _ratio(xp, xp.sum(squares, axis=1) ** 2, W.shape[1] * xp.sum(squares * squares, axis=1))
+    return ratio(xp, xp.sum(squares, axis=1) ** 2, W.shape[1] * xp.sum(squares * squares, axis=1))
 
 
 def nearest_image(W: Array, X: Array, *, block: int = 10_000) -> tuple[Array, Array]:
@@ -114,8 +114,8 @@ def nearest_image(W: Array, X: Array, *, block: int = 10_000) -> tuple[Array, Ar
         If the widths differ, there is no image, or something is NaN or infinite.
     """
     xp, W, X = floating(W, X)
-    _check("W", W, "(hidden, features)")
-    _check("X", X, "(samples, features)")
+    require_maps("W", W, "(hidden, features)")
+    require_maps("X", X, "(samples, features)")
     if W.shape[1] != X.shape[1] or X.shape[0] == 0:
         raise ValueError(
             f"expected at least one image of {W.shape[1]} features, as W has; got X of shape {X.shape}"
@@ -137,13 +137,13 @@ def nearest_image(W: Array, X: Array, *, block: int = 10_000) -> tuple[Array, Ar
     return value, where
 
 
-def _check(name: str, array: Array, shape: str) -> None:
+def require_maps(name: str, array: Array, shape: str) -> None:
     if array.ndim != 2:
         raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
     require_finite(name, array)
 
 
-def _planes(xp: Any, W: Array, shape: Sequence[int]) -> Array:
+def planes(xp: Any, W: Array, shape: Sequence[int]) -> Array:
     shape = tuple(int(side) for side in shape)
     if len(shape) not in (2, 3) or int(np.prod(shape)) != W.shape[1]:
         raise ValueError(f"rows of shape {tuple(W.shape)} do not hold images of shape {shape}")
@@ -156,7 +156,7 @@ def _sum(xp: Any, x: Array) -> Array:
     return xp.sum(x, axis=(1, 2, 3))
 
 
-def _ratio(xp: Any, above: Array, below: Array) -> Array:
+def ratio(xp: Any, above: Array, below: Array) -> Array:
     """Quotient with NaN, and no warning, where the divisor is zero."""
     some = below > 0
     quotient = above / xp.where(some, below, xp.ones_like(below))
