@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bionet.backend import Array, asarray_like, floating, indices_like, require_number, to_host
-from bionet.measures.maps import planes, ratio, require_maps
+from bionet.measures.maps import as_planes, ratio, require_maps
 
 OPPONENT = (  # orthonormal; columns are red, green and blue
     (1 / math.sqrt(3), 1 / math.sqrt(3), 1 / math.sqrt(3)),
@@ -421,7 +421,7 @@ def _colour_maps(xp: Any, W: Array, shape: Sequence[int]) -> Array:
     require_maps("W", W, "(hidden, features)")
     if len(shape) != 3 or shape[0] != 3:
         raise ValueError(f"colour images have shape (3, rows, columns), got {tuple(shape)}")
-    return planes(xp, W, shape)
+    return as_planes(xp, W, shape)
 
 
 def _unit_range(xp: Any, maps: Array) -> Array:

@@ -52,7 +52,7 @@ def roughness(W: Array, shape: Sequence[int] = (28, 28)) -> Array:
     """
     xp, W = floating(W)
     require_maps("W", W, "(hidden, features)")
-    maps = planes(xp, W, shape)  # (hidden, planes, rows, columns)
+    maps = as_planes(xp, W, shape)  # (hidden, planes, rows, columns)
     across = maps[..., 1:] - maps[..., :-1]
     down = maps[..., 1:, :] - maps[..., :-1, :]
     _, planes, rows, columns = maps.shape
@@ -143,7 +143,7 @@ def require_maps(name: str, array: Array, shape: str) -> None:
     require_finite(name, array)
 
 
-def planes(xp: Any, W: Array, shape: Sequence[int]) -> Array:
+def as_planes(xp: Any, W: Array, shape: Sequence[int]) -> Array:
     shape = tuple(int(side) for side in shape)
     if len(shape) not in (2, 3) or int(np.prod(shape)) != W.shape[1]:
         raise ValueError(f"rows of shape {tuple(W.shape)} do not hold images of shape {shape}")
