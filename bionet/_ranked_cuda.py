@@ -6,7 +6,7 @@ and replayed for every minibatch of an epoch; nothing returns to the host before
 fixed order, without floating-point atomics: a run gives the same bits every time on the same device.
 
 The definition is :func:`bionet.ranking.ranked_step_unchecked`; tests hold this module to it. The kernels, in
-``_ranked_cuda.cu``, are plain enough to be compiled for the host too, a thread of the host for each of a block,
+``_ranked_cuda.cu``, are plain enough to be compiled for the host too, a thread of its own for each of theirs,
 which is how they are tested without a GPU.
 """
 
