@@ -54,7 +54,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 def numerics() -> str:
     """The arithmetic in force: versions, BLAS kernels and threads, as the libraries themselves tell."""
     import numpy as np
-    import scipy.linalg  # noqa: F401 - brings a BLAS of its own
+    import scipy.linalg
     from threadpoolctl import threadpool_info
 
     def threads(count: int) -> str:
