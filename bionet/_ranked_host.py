@@ -136,7 +136,7 @@ class HostRule:
         """
         if engine == "numba" and compiled is None:
             raise RuntimeError(
-                "engine='numba' needs Numba: pip install 'bionet[fast]', or use engine='numpy'"
+                "engine='numba' needs Numba: pip install numba, or use engine='numpy'"
             )
         return "numpy" if engine == "numpy" or compiled is None else "numba"
 

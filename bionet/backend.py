@@ -139,8 +139,8 @@ def get(name: str) -> ModuleType:
     if name == "cupy":
         if not gpu_available():
             raise RuntimeError(
-                "no GPU can be used here: install bionet[cuda12] or bionet[cuda13] on a machine "
-                "with an NVIDIA GPU, or compute with 'numpy'"
+                "no GPU can be used here: on a machine with an NVIDIA GPU pip install 'cupy-cuda12x[ctk]' "
+                "(cupy-cuda13x for CUDA 13), or compute with 'numpy'"
             )
         import cupy
 

@@ -116,7 +116,7 @@ def _cluster(address: str) -> Any:
         from distributed import Client
     except ImportError as error:
         raise ModuleNotFoundError(
-            "a Dask cluster needs the extra 'dask': pip install 'bionet[dask]'"
+            "a Dask cluster needs Dask: pip install 'dask[distributed]'"
         ) from error
 
     class Cluster:

@@ -108,16 +108,35 @@ def test_citation_agrees_with_project():
     )
 
 
-def test_no_machine_paths_in_the_project():
-    """Nothing committed names a folder of one machine."""
+def committed_texts() -> list[tuple[str, str]]:
+    """Name and text of every committed file that people write or read."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode:
         pytest.skip("not a git checkout")
+    written = {"", ".py", ".md", ".ipynb", ".yml", ".toml", ".json", ".cfg", ".cff", ".txt"}
+    names = [name for name in filter(None, listed.stdout.split("\0")) if Path(name).suffix in written]
+    return [(name, read(name)) for name in names if (ROOT / name).exists()]
+
+
+def test_no_machine_paths_in_the_project():
+    """Nothing committed names a folder of one machine."""
     private = re.compile(r"(?<![\w.~-])/(?:home|root|tmp|work|Users)/\w")
-    for name in filter(None, listed.stdout.split("\0")):
-        path = ROOT / name
-        if path.suffix in {".py", ".md", ".ipynb", ".yml", ".toml", ".json", ".cfg"} and path.exists():
-            found = private.search(path.read_text(encoding="utf-8"))
+    for name, text in committed_texts():
+        found = private.search(text)
+        assert not found, f"{name}: {found[0]}"
+
+
+def test_nobody_is_told_to_install_a_stranger_of_our_name():
+    """`bionet` on the package index is another project: no text installs it, and ours is called otherwise."""
+    assert name_of(PROJECT["name"]) != "bionet"
+    stranger = re.compile(r"""\binstall\b[^\n`]*?[\s'"\\]bionet(?![\w.-])|(?<![\w.-])bionet\[[a-z]""")
+    for told in ("pip install 'bionet[fast]'", "pip install -U bionet", r"pip install \"bionet[x]\"", "bionet[x]"):
+        assert stranger.search(told)
+    for fine in ("pip install numba", "pip install bionet-reproduction", "pip install -e '.[fast]'"):
+        assert not stranger.search(fine)
+    for name, text in committed_texts():
+        if name != "tests/test_house.py":
+            found = stranger.search(text)
             assert not found, f"{name}: {found[0]}"
 
 

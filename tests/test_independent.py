@@ -16,7 +16,7 @@ from bionet.readout import PowerReadout
 
 installed = pytest.mark.skipif(
     importlib.util.find_spec("art") is None,
-    reason="THE LIBRARY'S ATTACKS ARE NOT TESTED: pip install 'bionet[attacks]'",
+    reason="THE LIBRARY'S ATTACKS ARE NOT TESTED: pip install adversarial-robustness-toolbox",
 )
 
 
@@ -147,5 +147,5 @@ def test_without_the_library_the_error_names_the_extra(digits, monkeypatch):
         lambda: independent.square(model, X, y, 0.1, shape=shape),
         lambda: independent.hop_skip_jump(model, X, y),
     ):
-        with pytest.raises(ModuleNotFoundError, match=r"pip install 'bionet\[attacks\]'"):
+        with pytest.raises(ModuleNotFoundError, match="pip install adversarial-robustness-toolbox"):
             call()

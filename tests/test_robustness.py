@@ -113,7 +113,7 @@ def tiny(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(
     importlib.util.find_spec("art") is None,
-    reason="THE RUN ON ROBUSTNESS IS NOT TESTED: pip install 'bionet[attacks]'",
+    reason="THE RUN ON ROBUSTNESS IS NOT TESTED: pip install adversarial-robustness-toolbox",
 )
 def test_the_run_records_itself_and_goes_on_where_it_was(tiny, monkeypatch):
     made = robustness.reproduce_robustness(seeds=2, progress=False)
