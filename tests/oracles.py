@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import array_api_compat.numpy as xp
 import numpy as np
+
+from bionet import ranking
 
 
 def rounding(count: float, dtype: Any = np.float64) -> float:
@@ -17,29 +20,39 @@ def rounding(count: float, dtype: Any = np.float64) -> float:
     return float(errors / (1 - errors))
 
 
-def sensitivity(function: Callable[..., Any], *arrays: Any, draws: int = 8) -> float:
-    """How far rounded inputs move a result: the largest change of an entry over the inputs' relative error.
+def backward_bound(
+    function: Callable[..., Any], *arrays: Any, terms: int, dtype: Any = np.float64, draws: int = 8
+) -> float:
+    """Bound on the error of any entry of a result, from how far rounded inputs move it.
 
-    The function runs in float64; its inputs are changed by the rounding of float32, up or down at random.
-    ``factor * sensitivity * eps`` bounds the error of the same function in any precision and order of
-    summation, where `factor` says how many roundings act like that of an input.
+    A computed sum of n terms is the exact sum of inputs that were changed by at most n u (Higham 2002,
+    section 3.1). So the function is run in float64, its inputs changed by 2^-23 (for float32) or 2^-40,
+    up or down at random, and what that moves is scaled to `terms` roundings in `dtype`.
+
+    Fails where the bound exceeds 1 % of the largest entry: nothing would be tested, as where a rank or a
+    sign hangs on the last digit.
     """
     rng = np.random.default_rng(0)
     exact = [np.asarray(a, dtype=np.float64) for a in arrays]
-    at, relative = np.asarray(function(*exact)), float(np.finfo(np.float32).eps)
+    at, unit = np.asarray(function(*exact)), 2.0**-23 if dtype == np.float32 else 2.0**-40
+    largest = float(np.nanmax(np.abs(at), initial=0.0))
     moved = 0.0
     for _ in range(draws):
-        there = function(*(a * (1 + relative * rng.choice([-1.0, 1.0], a.shape)) for a in exact))
-        moved = max(moved, float(np.max(np.abs(np.asarray(there) - at), initial=0.0)))
-    return moved / relative + float(np.max(np.abs(at), initial=0.0))
+        there = function(*(a * (1 + unit * rng.choice([-1.0, 1.0], a.shape)) for a in exact))
+        moved = max(moved, float(np.nanmax(np.abs(np.asarray(there) - at), initial=0.0)))
+    bound = terms * float(np.finfo(dtype).eps) * (moved / unit + largest)
+    assert bound <= 0.01 * largest, f"an error of {bound:.3g} may hide in entries up to {largest:.3g}"
+    return bound
 
 
 def assert_within(found: Any, expected: Any, bound: Any) -> None:
-    """Assert ``|found - expected| <= bound``, entry by entry; NaN only where it is expected."""
-    found, expected = (np.asarray(a, dtype=np.result_type(a, np.float64)) for a in (found, expected))
+    """Assert ``|found - expected| <= bound``, entry by entry; NaN and infinity only where expected."""
+    found, expected = (np.asarray(a).astype(np.float64) for a in (found, expected))
     assert found.shape == expected.shape, f"shapes {found.shape} and {expected.shape}"
-    np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
-    error = np.where(np.isnan(expected), 0.0, np.abs(found - expected))
+    given = ~np.isfinite(expected)
+    np.testing.assert_array_equal(found[given], expected[given])
+    error = np.where(given, 0.0, np.abs(found - np.where(given, 0.0, expected)))
+    error[np.isnan(error)] = np.inf
     bound = np.broadcast_to(np.asarray(bound, dtype=np.float64), error.shape)
     outside = error > bound
     if outside.any():
@@ -66,3 +79,28 @@ def assert_no_worse_than(fast: Any, plain: Any, oracle: Any, factor: float) -> N
         f"the fast path errs by {of_fast:.3g}, the plain one by {of_plain:.3g} "
         f"(one rounding: {least:.3g}); allowed: {factor:g} times that"
     )
+
+
+def clear_run(
+    W: np.ndarray, X: np.ndarray, sizes: list[int], p: float, k: int, delta: float, rate: float
+) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+    """Minibatches in which no rounding of float32 changes a rank; where float64 arrives, and the wins.
+
+    An image is taken if the winner and the k-th unit are apart from their neighbours in rank by a
+    thousandth of the largest current.
+    """
+    W, X = W.astype(np.float64), X.astype(np.float64)
+    rng = np.random.default_rng(0)
+    wins = np.zeros(len(W), dtype=np.int64)
+    minibatches = []
+    for size in sizes:
+        order = rng.permutation(len(X))
+        currents = ranking.p_currents(W, X[order], p)
+        ranked = -np.sort(-currents, axis=1)
+        gaps = -np.diff(ranked, axis=1)[:, sorted({0, k - 2, min(k, len(W) - 1) - 1})].min(axis=1)
+        chosen = order[gaps > 1e-3 * np.abs(ranked).max(axis=1)][:size]
+        assert len(chosen) == size, "too few images with clear ranks"
+        W, g = ranking.ranked_step_unchecked(xp, W, X[chosen], p, k, delta, rate)
+        wins += (g > 0).sum(axis=0)
+        minibatches.append(chosen)
+    return minibatches, W, wins
