@@ -25,6 +25,7 @@ from bionet.ranking import _SMALLEST
 
 THREADS = 256  # a block; a power of two, as the reductions need it
 MOST_ENTRIES = 4096  # winners and k-th units of one minibatch that a block's shared memory holds
+OPTIONS = ("--std=c++14",)  # of the compiler
 
 
 def source(dtype: Any) -> str:
@@ -112,7 +113,7 @@ class DeviceRule:
         if 2 * self.size > MOST_ENTRIES:
             raise RuntimeError(f"minibatches of more than {MOST_ENTRIES // 2} images, got {self.size}")
         try:
-            module = cp.RawModule(code=source(W.dtype), options=("--std=c++14",))
+            module = cp.RawModule(code=source(W.dtype), options=OPTIONS)
             names = ("covectors", "gather", "rank_units", "change_rows", "apply_rows")
             self._kernels = {name: module.get_function(name) for name in names}
         except Exception as error:  # no NVRTC, no headers, a device it does not know
