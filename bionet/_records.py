@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student
 
 import bionet
 from bionet import data
@@ -55,6 +54,8 @@ def interval(values: Any, confidence: float = 0.95) -> tuple[float, float, float
     ValueError
         With fewer than two values (one value has no spread), or with NaN or infinity.
     """
+    from scipy.stats import t as student
+
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or array.size < 2:
         raise ValueError(f"an interval needs at least two values in one dimension, got {values!r}")

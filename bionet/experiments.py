@@ -26,6 +26,7 @@ from bionet import (
     robustness,
 )
 from bionet._records import interval, provenance, record, write
+from bionet._runs import RUNS
 from bionet.features import unit_norm
 from bionet.ledger import results_folder
 from bionet.mlp import BackpropClassifier
@@ -382,46 +383,3 @@ def load_trained(name: str) -> PowerReadout:
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing; run `bionet reproduce {name}` to train and record it")
     return persistence.load(path)
-
-
-RUNS: dict[str, tuple[Callable[..., dict[str, Any]], str]] = {
-    "talk": (reproduce_talk, "the whole talk on MNIST: both schemes, its two nets, the controls"),
-    "mnist": (paper.reproduce_mnist, "the paper's network: 2000 units, 1000 epochs, both losses, five seeds"),
-    "controls": (paper.reproduce_controls, "the same readout on random rows, k-means, PCA and pixels"),
-    "powers": (paper.reproduce_powers, "test error against the power n (the paper's Fig. 4)"),
-    "delta": (paper.reproduce_delta, "test error without the anti-Hebbian part, and with it (Fig. 5)"),
-    "scale": (paper.reproduce_scale, "test error against the number of units, and of epochs"),
-    "beyond": (paper.reproduce_beyond, "the same rule with its size and power chosen on validation"),
-    "grid": (paper.reproduce_grid, "the (p, k) grid of the paper's Fig. 6"),
-    "stability": (
-        _stability_maps.reproduce_stability,
-        "which units diverge over a run, and which take part in it",
-    ),
-    "dynamical": (dynamical.reproduce_dynamical, "eqs. 1 to 3 on all of MNIST, beside the ranking rule"),
-    "repaired": (
-        dynamical.reproduce_repaired,
-        "the talk's 484 units and 600 images, with a stable Delta = 0.4",
-    ),
-    "end_to_end": (paper.reproduce_end_to_end, "the baseline 784-2000-10 by back-propagation"),
-    "cifar10": (cifar.reproduce_cifar10, "the paper's network on CIFAR-10, after a search on validation"),
-    "cifar10_controls": (
-        cifar.reproduce_cifar10_controls,
-        "CIFAR-10: other rows, no anti-Hebbian part, other views of the images",
-    ),
-    "cifar10_end_to_end": (
-        cifar.reproduce_cifar10_end_to_end,
-        "CIFAR-10: the baseline 3072-2000-10 by back-propagation",
-    ),
-    "cifar10_colour": (
-        cifar_colour.reproduce_cifar10_colour,
-        "CIFAR-10: how continuous in colour and space the rows of these runs are",
-    ),
-    "patches": (
-        cifar_patches.reproduce_patches,
-        "CIFAR-10: the same rule on patches, convolved, and controls",
-    ),
-    "robustness": (
-        robustness.reproduce_robustness,
-        "the open question: which networks withstand which attacks (--quick for a look)",
-    ),
-}

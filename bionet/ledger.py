@@ -34,7 +34,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtrit
 
 try:
     import fcntl
@@ -113,6 +112,8 @@ class Measurement:
         mean, n = array.mean(), int(array.size)
         if n == 1:
             return cls(measured=_rounded(mean, digits), n=1)
+        from scipy.special import stdtrit
+
         half = float(stdtrit(n - 1, 0.975)) * array.std(ddof=1) / math.sqrt(n)
         return cls(
             measured=_rounded(mean, digits),

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import pooch
+import platformdirs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -84,7 +84,7 @@ MNIST_FILES = [remote.name for remote in SMALL["mnist"]]
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give an empty user's cache, no environment, and the small registry without addresses."""
     folder = tmp_path / "cache"
-    monkeypatch.setattr(pooch, "os_cache", lambda project: folder)
+    monkeypatch.setattr(platformdirs, "user_cache_dir", lambda project: folder)
     monkeypatch.setattr(_archives, "REGISTRY", dict(SMALL))
     monkeypatch.delenv("BIONET_DATA", raising=False)
     monkeypatch.delenv("BIONET_OFFLINE", raising=False)
@@ -326,7 +326,7 @@ def test_no_flipped_bit_and_no_cut_gives_wrong_bytes(draw: st.DataObject) -> Non
     """Whatever happens to an archive, reading it gives the right bytes or DataCorrupt."""
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
         folder = Path(name)
-        patch.setattr(pooch, "os_cache", lambda project: folder / "cache")
+        patch.setattr(platformdirs, "user_cache_dir", lambda project: folder / "cache")
         mode = draw.draw(st.sampled_from(["gz", "xz", "bz2", ""]), label="mode")
         whole = FUZZED[mode]
         damaged = bytearray(whole[: draw.draw(st.integers(0, len(whole)), label="cut")])
@@ -690,7 +690,7 @@ def test_the_official_addresses_serve_the_official_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """Every mirror by itself serves the files with the registered hashes."""
-    monkeypatch.setattr(pooch, "os_cache", lambda project: tmp_path)
+    monkeypatch.setattr(platformdirs, "user_cache_dir", lambda project: tmp_path)
     for remote in _archives.REGISTRY[name]:
         for address in remote.addresses:
             _archives.download(replace(remote, addresses=(address,)), tmp_path / name / remote.name)
@@ -1023,3 +1023,32 @@ def test_load_folder_names_what_is_missing(pictures: Path, monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(ImportError, match="pip install pillow"):
         data.load_folder(pictures)
+
+
+WITHOUT_LZMA = """
+import sys
+for name in ("lzma", "_lzma"):
+    sys.modules[name] = None
+import numpy as np
+from bionet import data
+
+assert data.load("mnist", stand_in=True).stand_in
+assert data.status("mnist").state == "missing"
+try:
+    data.fetch("mnist")
+except data.DataUnavailable as error:
+    print(error)
+"""
+
+
+def test_a_python_without_lzma_has_its_data(tmp_path):
+    """Only a download and an .xz archive need the module; each says what is missing."""
+    tree = {**os.environ, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    tree.pop("BIONET_DATA", None)
+    tree.pop("BIONET_OFFLINE", None)
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_LZMA], env=tree, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "nothing can be downloaded by this Python" in done.stdout
+    assert "lzma" in done.stdout

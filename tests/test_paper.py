@@ -110,7 +110,7 @@ def tiny(tmp_path, monkeypatch):
 
 def test_every_run_records_itself(tiny):
     for name in RUNS:
-        record = experiments.RUNS[name][0](seeds=2, progress=False)
+        record = experiments.RUNS[name].make()(seeds=2, progress=False)
         experiments.write(name, record)
         _records.validate(record)
         assert experiments.record(name) == json.loads(json.dumps(record))
