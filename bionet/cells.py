@@ -19,6 +19,7 @@ from sklearn.model_selection import train_test_split
 
 from bionet import data, persistence, sweeps
 from bionet._records import commit, interval, provenance, record
+from bionet.files import atomic_write
 from bionet.ledger import results_folder
 from bionet.mlp import BackpropClassifier
 from bionet.readout import PowerReadout
@@ -262,11 +263,10 @@ def _competing(rows: dict[str, Any], X: np.ndarray, part: str) -> tuple[np.ndarr
         "silent_share": units.n_silent_ / (len(X) * units.n_epochs),
         "wins_an_image": float(units.wins_.sum() / (len(X) * units.n_epochs)),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.npz")
-    np.savez(partial, W=W)
-    partial.replace(path)
-    beside.write_text(json.dumps(facts))
+    with atomic_write(path) as file:
+        np.savez(file, W=W)
+    with atomic_write(beside) as file:
+        file.write(json.dumps(facts).encode())
     return W, facts
 
 
@@ -317,7 +317,6 @@ def measure(cell: dict[str, Any]) -> dict[str, Any]:
         scores.append(score)
         if position == 0 and cell.get("keep"):
             path = workplace() / "kept" / f"{cell['keep']}.npz"
-            path.parent.mkdir(parents=True, exist_ok=True)
             persistence.save(net, path, dtype="float16", exactly=("coef_", "intercept_"))
     return {"rows": facts, "readouts": scores}
 
@@ -333,8 +332,8 @@ def publish(kept: str, name: str) -> None:
     """Copy a net that a cell kept to ``results/NAME.npz``, if it is there."""
     source, target = workplace() / "kept" / f"{kept}.npz", results_folder() / f"{name}.npz"
     if source.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(source.read_bytes())
+        with atomic_write(target) as file:
+            file.write(source.read_bytes())
 
 
 def measure_backprop(cell: dict[str, Any]) -> dict[str, Any]:
@@ -348,7 +347,6 @@ def measure_backprop(cell: dict[str, Any]) -> dict[str, Any]:
         score[f"{part}_error"] = _error(net, seen(part, view, cell["train"]), images(part)[1])
     if cell.get("keep"):
         path = workplace() / "kept" / f"{cell['keep']}.npz"
-        path.parent.mkdir(parents=True, exist_ok=True)
         persistence.save(net, path, dtype="float16")
     return score
 

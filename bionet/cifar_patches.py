@@ -6,7 +6,6 @@ images, and k-means (Coates, Lee & Ng, AISTATS 2011). Settings are chosen on 500
 
 from __future__ import annotations
 
-import os
 import time
 from typing import Any
 
@@ -18,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 from bionet import cells
 from bionet.cells import Sweep, shown, summary
+from bionet.files import atomic_write
 from bionet.ledger import results_folder
 from bionet.patches import PatchFeatures
 from bionet.readout import PowerReadout
@@ -173,11 +173,8 @@ def measure(cell: dict[str, Any]) -> dict[str, Any]:
 
 
 def _keep(name: str, W: np.ndarray) -> None:
-    path = cells.workplace() / "kept" / f"{name}.npy"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.npy")
-    np.save(partial, W.astype(np.float16))
-    partial.replace(path)
+    with atomic_write(cells.workplace() / "kept" / f"{name}.npy") as file:
+        np.save(file, W.astype(np.float16))
 
 
 def _publish(names: list[str], target: str) -> None:
@@ -186,8 +183,8 @@ def _publish(names: list[str], target: str) -> None:
     kept = {name: folder / f"patches-{name}.npy" for name in names}
     rows = {name: np.load(path) for name, path in kept.items() if path.exists()}
     if rows:
-        results_folder().mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(results_folder() / f"{target}.npz", **rows)
+        with atomic_write(results_folder() / f"{target}.npz") as file:
+            np.savez_compressed(file, **rows)
 
 
 def _features(view: str, size: int, stride: int) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from typing import Any
 from joblib import Parallel, delayed, parallel_config
 from tqdm import tqdm
 
+from bionet.files import atomic_write
+
 Cell = dict[str, Any]
 
 
@@ -103,11 +105,8 @@ def _one(worker: Callable[[Cell], dict[str, Any]], cell: Cell) -> tuple[str, dic
 
 
 def _keep(path: Path, cell: Cell, result: dict[str, Any]) -> None:
-    partial = path.with_suffix(".part")
-    partial.write_text(
-        json.dumps({"cell": cell, "result": result}, indent=1, allow_nan=False), encoding="utf-8"
-    )
-    partial.replace(path)
+    with atomic_write(path) as file:
+        file.write(json.dumps({"cell": cell, "result": result}, indent=1, allow_nan=False).encode())
 
 
 def _cluster(address: str) -> Any:
@@ -115,9 +114,7 @@ def _cluster(address: str) -> Any:
     try:
         from distributed import Client
     except ImportError as error:
-        raise ModuleNotFoundError(
-            "a Dask cluster needs Dask: pip install 'dask[distributed]'"
-        ) from error
+        raise ModuleNotFoundError("a Dask cluster needs Dask: pip install 'dask[distributed]'") from error
 
     class Cluster:
         def __enter__(self) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from bionet import _formats, files, persistence
+from bionet import _formats, _records, data, experiments, files, persistence
 from bionet.mlp import BackpropClassifier
 from bionet.readout import PowerReadout
 from bionet.units import CompetingUnits, RankedUnits
@@ -203,6 +203,27 @@ def test_old_files_compute_what_they_did(tmp_path, name, again):
         assert net.predict(images[1500:]).tolist() == recorded["predictions"]
         error = 100 * (1 - net.score(images[1500:], labels))
     assert error == pytest.approx(recorded["test_error"], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("mnist", ("readouts", "power")),
+        ("dynamical", ("final", "dynamical 2000", "cross_entropy")),
+        ("cifar10", ("epochs", "1000", "readouts", "power")),
+    ],
+)
+def test_the_recorded_nets_err_as_recorded(name, part):
+    """Two test images of ten thousand apart at most: the weights went through float16."""
+    try:
+        test = data.load(name.replace("dynamical", "mnist"), split="test")
+    except data.DataUnavailable as error:
+        pytest.skip(str(error))
+    recorded = _records.record(name)
+    for step in (*part, "test"):
+        recorded = recorded[step]
+    error = 100 * (1 - experiments.load_trained(name).score(test.images, test.labels))
+    assert error == pytest.approx(recorded["values"][0], abs=0.02 + 1e-9)
 
 
 def test_every_parameter_says_what_older_files_mean():
