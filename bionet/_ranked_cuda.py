@@ -29,8 +29,16 @@ OPTIONS = ("--std=c++14",)  # of the compiler
 
 
 def source(dtype: Any) -> str:
-    """The kernels for one floating dtype, as they are given to the compiler."""
+    """The kernels for one floating dtype, as they are given to the compiler.
+
+    Raises
+    ------
+    TypeError
+        If `dtype` is neither float32 nor float64.
+    """
     single = np.dtype(dtype) == np.float32
+    if not single and np.dtype(dtype) != np.float64:
+        raise TypeError(f"they are for float32 and float64, got {np.dtype(dtype)}")
     definitions = {
         "REAL": "float" if single else "double",
         "POW": "powf" if single else "pow",
@@ -100,7 +108,8 @@ class DeviceRule:
     Raises
     ------
     RuntimeError
-        If the minibatch is too large for the kernels, or they cannot be compiled; the message says why.
+        If the minibatch is too large for the kernels, or they cannot be compiled (for float16, say); the
+        message says why.
     """
 
     def __init__(self, W: Array, X: Array, batch_size: int, p: float, k: int, delta: float) -> None:
