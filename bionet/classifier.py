@@ -12,6 +12,7 @@ from bionet import losses, validation
 from bionet.backend import (
     Array,
     asarray_like,
+    blas_threads_for,
     blocks,
     generators,
     indices_like,
@@ -274,10 +275,11 @@ class GradientClassifier(ClassifierMixin, BaseEstimator):
         """Steps over ``inputs[order]``, `size` images each; returns the summed loss, still on the device."""
         xp = namespace(inputs)
         total = xp.zeros_like(inputs[0, 0])
-        for block in blocks(order.shape[0], size):
-            chosen = order[block]
-            batch = xp.take(inputs, chosen, axis=0)
-            total = total + self._step(batch, xp.take(index, chosen, axis=0), rate)
+        with blas_threads_for(size * max(w.size for w in self._parameters())):
+            for block in blocks(order.shape[0], size):
+                chosen = order[block]
+                batch = xp.take(inputs, chosen, axis=0)
+                total = total + self._step(batch, xp.take(index, chosen, axis=0), rate)
         return total
 
     def _step(self, inputs: Array, index: Array, rate: float) -> Any:

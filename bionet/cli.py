@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 
 from bionet import data
+from bionet._runs import RUNS
+from bionet.ledger import results_folder
 
 app = typer.Typer(
     help="Unsupervised learning by competing hidden units: an executable reproduction.",
@@ -34,6 +36,17 @@ def clear_failure(*expected: type[Exception]) -> Iterator[None]:
     except expected as error:
         typer.echo(f"bionet: {error}", err=True)
         raise typer.Exit(1) from error
+
+
+def need_repository() -> None:
+    """Exit with code 1 where there is no folder of records, as in a package installed alone."""
+    if not results_folder().is_dir():
+        typer.echo(
+            "bionet: this needs the project's repository, which holds the recorded runs: install the package "
+            "from a checkout with pip install -e . (or set BIONET_RESULTS to a folder of records)",
+            err=True,
+        )
+        raise typer.Exit(1)
 
 
 @data_app.command("status")
@@ -66,15 +79,11 @@ def data_fetch(names: Names = None) -> None:
 @app.command("list")
 def list_runs() -> None:
     """List the recorded runs and whether each has been recorded."""
-    from bionet import experiments
-
-    for name, (_, text) in experiments.RUNS.items():
-        try:
-            experiments.record(name)
-            state = "recorded"
-        except FileNotFoundError:
-            state = "missing"
-        typer.echo(f"{name:<8} {state:<9} {text}")
+    need_repository()
+    width = max(map(len, RUNS))
+    for name, run in RUNS.items():
+        state = "recorded" if (results_folder() / f"{name}.json").is_file() else "missing"
+        typer.echo(f"{name:<{width}} {state:<8} {run.text}")
 
 
 @app.command()
@@ -94,12 +103,13 @@ def reproduce(
     """
     from inspect import signature
 
+    if name not in RUNS:
+        typer.echo(f"bionet: no run called {name!r}; there are {', '.join(RUNS)}", err=True)
+        raise typer.Exit(2)
+    need_repository()
     from bionet import experiments
 
-    if name not in experiments.RUNS:
-        typer.echo(f"bionet: no run called {name!r}; there are {', '.join(experiments.RUNS)}", err=True)
-        raise typer.Exit(2)
-    make = experiments.RUNS[name][0]
+    make = RUNS[name].make()
     asked = {"seeds": seeds, "epochs": epochs, "jobs": jobs, "dask": dask, "quick": quick}
     given = {option: value for option, value in asked.items() if value is not None}
     strange = given.keys() - signature(make).parameters.keys()
@@ -135,16 +145,17 @@ def demo(
 
     mpl.use("Agg")
     train, test = data.load("digits"), data.load("digits", split="test")
+    typer.echo(
+        f"learning from {len(train)} digits: seconds, or a minute where Numba compiles for the first time",
+        err=True,
+    )
     net = PowerReadout(
-        RankedUnits(
-            100, k=2, delta=0.2, n_epochs=40, batch_size=50, init="uniform", random_state=seed, verbose=True
-        ),
+        RankedUnits(100, k=2, delta=0.2, n_epochs=40, batch_size=50, init="uniform", random_state=seed),
         n=3.0,
         loss="cross_entropy",
         learning_rate=5e-3,
         n_epochs=100,
         random_state=seed,
-        verbose=True,
     ).fit(train.images, train.labels)
     plot.style()
     ax = plot.feature_maps(net.components_, train.shape, title="What 100 units learned from 1437 digits")

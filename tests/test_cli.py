@@ -4,15 +4,32 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from bionet import _records, data, experiments
+from bionet._runs import RUNS
 from bionet.cli import app
 
 run = CliRunner().invoke
+
+
+@dataclass
+class Fixed:
+    """A run that is `function`."""
+
+    function: Callable[..., dict[str, Any]]
+    text: str = ""
+
+    def make(self) -> Callable[..., dict[str, Any]]:
+        return self.function
 
 
 def test_the_demo_prints_an_accuracy_and_saves_a_picture(tmp_path):
@@ -21,13 +38,43 @@ def test_the_demo_prints_an_accuracy_and_saves_a_picture(tmp_path):
     assert result.exit_code == 0, result.output
     accuracy = float(re.search(r"test accuracy ([\d.]+) %", result.output).group(1))
     assert accuracy > 90
+    assert re.fullmatch(r"learning from 1437 digits[^\n\r]*\n", result.stderr)  # one line, no bars
+    assert len(result.stdout.splitlines()) == 2
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def test_list_names_every_run():
     result = run(app, ["list"])
     assert result.exit_code == 0
-    assert all(name in result.output for name in experiments.RUNS)
+    assert all(name in result.output for name in RUNS)
+
+
+def test_every_run_of_the_table_can_be_made():
+    assert all(callable(run.make()) for run in RUNS.values())
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["reproduce", "talk"]])
+def test_without_the_repository_there_are_no_runs(arguments, tmp_path, monkeypatch):
+    """An installed package says where the runs are, and leaves nothing."""
+    monkeypatch.setenv("BIONET_RESULTS", str(tmp_path / "results"))
+    result = run(app, arguments)
+    assert result.exit_code == 1
+    assert "repository" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["list"], ["data", "status", "digits"], ["reproduce", "everything"]]
+)
+def test_what_computes_nothing_starts_without_the_libraries_that_compute(arguments):
+    heavy = ("scipy", "numba", "sklearn", "matplotlib", "pandas", "pooch", "joblib")
+    code = (
+        "import sys\nfrom bionet.cli import app\n"
+        f"try: app({arguments!r})\nexcept SystemExit: pass\n"
+        f"print([name for name in {heavy!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_an_unknown_run_is_named_and_exits_with_2():
@@ -84,7 +131,7 @@ def test_a_quick_run_leaves_the_record_alone(tmp_path, monkeypatch):
         return {"run": "robustness", "gradient": {}, "sanity": [], "quick": quick}
 
     monkeypatch.setattr(_records, "results_folder", lambda: tmp_path)
-    monkeypatch.setitem(experiments.RUNS, "robustness", (make, ""))
+    monkeypatch.setitem(RUNS, "robustness", Fixed(make))
     for options, name in ((["--quick"], "robustness-quick"), ([], "robustness")):
         result = run(app, ["reproduce", "robustness", *options])
         assert result.exit_code == 0, result.output

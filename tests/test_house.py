@@ -130,7 +130,7 @@ def test_nobody_is_told_to_install_a_stranger_of_our_name():
     """`bionet` on the package index is another project: no text installs it, and ours is called otherwise."""
     assert name_of(PROJECT["name"]) != "bionet"
     stranger = re.compile(r"""\binstall\b[^\n`]*?[\s'"\\]bionet(?![\w.-])|(?<![\w.-])bionet\[[a-z]""")
-    for told in ("pip install 'bionet[fast]'", "pip install -U bionet", r"pip install \"bionet[x]\"", "bionet[x]"):
+    for told in ("pip install 'bionet[fast]'", "pip install -U bionet", r"install \"bionet[x]\"", "bionet[x]"):
         assert stranger.search(told)
     for fine in ("pip install numba", "pip install bionet-reproduction", "pip install -e '.[fast]'"):
         assert not stranger.search(fine)
