@@ -16,6 +16,7 @@ import numpy as np
 import bionet
 from bionet import data
 from bionet.backend import require_finite, require_number
+from bionet.files import atomic_write
 from bionet.ledger import results_folder
 
 
@@ -68,10 +69,8 @@ def interval(values: Any, confidence: float = 0.95) -> tuple[float, float, float
 def write(name: str, record: dict[str, Any]) -> Path:
     """Write ``results/NAME.json`` atomically."""
     path = results_folder() / f"{name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".json.part")
-    partial.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    with atomic_write(path) as file:
+        file.write((json.dumps(record, indent=1, allow_nan=False) + "\n").encode())
     return path
 
 
