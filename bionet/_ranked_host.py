@@ -135,9 +135,7 @@ class HostRule:
             For ``"numba"`` where it is not installed.
         """
         if engine == "numba" and compiled is None:
-            raise RuntimeError(
-                "engine='numba' needs Numba: pip install numba, or use engine='numpy'"
-            )
+            raise RuntimeError("engine='numba' needs Numba: pip install numba, or use engine='numpy'")
         return "numpy" if engine == "numpy" or compiled is None else "numba"
 
     def learn(self, order: np.ndarray, rate: float) -> None:
