@@ -72,7 +72,7 @@ def files(site: Path) -> set[str]:
 
 
 def test_everything_that_the_package_needs_is_in_the_wheel(site: Path):
-    """Every module and every file beside them that git knows, and no more."""
+    """Every module and every file beside them that git knows."""
     listed = subprocess.run(
         ["git", "ls-files", "bionet*/"], cwd=ROOT, capture_output=True, text=True, check=False
     )
