@@ -32,12 +32,12 @@ import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from bionet import attacks, backend, data, dynamics, plasticity, ranking
-from bionet.fast import ranked as _ranked_host
+from bionet.fast import ranked
 from bionet.fast.ranked import HostRule
 from bionet.mlp import BackpropClassifier
 from bionet.readout import PowerReadout
 from bionet.units import CompetingUnits, RankedUnits
-from bionet_reproduction import experiments
+from bionet_reproduction import statistics, talk
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "book" / "tools"))
@@ -197,7 +197,7 @@ def step_of_the_rule(images: np.ndarray, p: float, k: int, engine: str) -> Work:
 
 
 def engines() -> list[str]:
-    return ["numpy"] if _ranked_host.compiled is None else ["numpy", "numba"]
+    return ["numpy"] if ranked.compiled is None else ["numpy", "numba"]
 
 
 def fast_rule(repeats: int) -> list[dict[str, object]]:
@@ -443,7 +443,7 @@ def dynamical_model(count: int = 20_000) -> list[dict[str, object]]:
         W = rng.standard_normal((hidden, FEATURES)).astype(np.float32)
         positive = rng.random((hidden, FEATURES))  # the start of the talk's notebook
         shown = images[:3].astype(np.float64)
-        euler = seconds(lambda W=positive, X=shown: experiments.talk_euler(X, W)) / len(shown)
+        euler = seconds(lambda W=positive, X=shown: talk.euler(X, W)) / len(shown)
 
         def currents(W: np.ndarray = W) -> None:
             for block in backend.blocks(count, BATCH):
@@ -532,7 +532,7 @@ def main() -> None:
     parser.add_argument("--attacks", action="store_true", help="only adversarial attacks")
     options = parser.parse_args()
     threads = options.threads
-    if _ranked_host.compiled is not None:
+    if ranked.compiled is not None:
         import numba
 
         numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))

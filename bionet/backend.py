@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -81,9 +83,9 @@ def asarray_like(values: Any, like: Array, dtype: Any = None) -> Array:
 
 
 def indices_like(indices: Any, like: Array) -> Array:
-    """Upload host `indices` (int64) to the library and device of `like`."""
+    """Upload host `indices` to the library and device of `like`."""
     xp = namespace(like)
-    return xp.asarray(np.asarray(indices, dtype=np.int64), device=device(like))
+    return xp.asarray(np.asarray(indices, dtype=np.intp), device=device(like))
 
 
 def to_host(array: Array) -> np.ndarray:
@@ -106,6 +108,25 @@ def blocks(count: int, size: int) -> Iterator[slice]:
     """Cut ``range(count)`` into slices of at most `size`, none of them out of bounds."""
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))
+
+
+SMALL_PRODUCT = 1 << 24  # multiplications, a fraction of a millisecond on one thread
+
+
+@cache
+def _blas() -> Any:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="blas")
+
+
+def blas_threads_for(multiplications: int) -> AbstractContextManager[Any]:
+    """Context for many matrix products of that many `multiplications` each: small ones run on one thread.
+
+    OpenBLAS's threads wait for one another in a loop. Beside other work on the same cores each product then
+    lasts until both have had their turn, for small ones a hundred times as long as on one thread.
+    """
+    return nullcontext() if multiplications >= SMALL_PRODUCT else _blas().limit(limits=1)
 
 
 def is_numpy(array: Array) -> bool:
@@ -139,8 +160,8 @@ def get(name: str) -> ModuleType:
     if name == "cupy":
         if not gpu_available():
             raise RuntimeError(
-                "no GPU can be used here: install bionet[cuda12] or bionet[cuda13] on a machine "
-                "with an NVIDIA GPU, or compute with 'numpy'"
+                "no GPU can be used here: on a machine with an NVIDIA GPU pip install 'cupy-cuda12x[ctk]' "
+                "(cupy-cuda13x for CUDA 13), or compute with 'numpy'"
             )
         import cupy
 

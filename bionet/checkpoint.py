@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
+
+from bionet.files import ArrayFile, write_arrays
 
 EVERY = 120.0  # seconds between two saves
 
@@ -24,20 +23,6 @@ def fingerprint(array: np.ndarray) -> str:
     digest = hashlib.sha256(f"{array.shape}{array.dtype.str}".encode())
     digest.update(array.data.cast("B") if array.size else b"")
     return digest.hexdigest()
-
-
-def write_atomic(path: Path, header: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-    """Write an ``.npz`` with a JSON header so that a crash leaves the old file or the new one, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with open(partial, "wb") as file:
-            np.savez(file, allow_pickle=False, header=np.array(json.dumps(header)), **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 class Checkpoint:
@@ -64,14 +49,15 @@ class Checkpoint:
         ValueError
             If the file is damaged, or belongs to a run with other settings, which are named.
         """
-        try:
-            with open(self.path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-                header = json.loads(str(file["header"]))
-                arrays = {name: file[name] for name in file.files if name != "header"}
-            epoch, identity = int(header["epoch"]), dict(header["identity"])
-        except FileNotFoundError:
+        if not self.path.exists():
             return None
-        except (zipfile.BadZipFile, zlib.error, KeyError, TypeError, ValueError, OSError, EOFError) as error:
+        try:
+            with open(self.path, "rb") as opened:
+                file = ArrayFile(opened)
+                header = file.header()
+                epoch, identity = int(header["epoch"]), dict(header["identity"])
+                arrays = {name: file.read(name) for name in file.names if file.head(name)}
+        except Exception as error:  # whatever a damaged file makes zipfile, zlib, json or NumPy raise
             raise ValueError(
                 f"{self.path} is not a checkpoint of bionet, or is damaged ({error}); delete it to start over"
             ) from error
@@ -88,7 +74,8 @@ class Checkpoint:
 
     def save(self, epoch: int, arrays: dict[str, np.ndarray]) -> None:
         """Write the state after `epoch` epochs."""
-        write_atomic(self.path, {"epoch": epoch, "identity": self.identity}, arrays)
+        header = {"epoch": epoch, "identity": self.identity}
+        write_arrays(self.path, header, arrays, compress=False, sync=True)
         self._saved = time.monotonic()
 
     def due(self) -> bool:

@@ -8,11 +8,12 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from tqdm import tqdm
 
-from bionet import checks as validation
+from bionet import checks
 from bionet import losses
 from bionet.backend import (
     Array,
     asarray_like,
+    blas_threads_for,
     blocks,
     generators,
     indices_like,
@@ -50,12 +51,12 @@ class GradientClassifier(ClassifierMixin, BaseEstimator):
         ArithmeticError
             If the loss or a weight leaves the floating-point range.
         """
-        X = validation.images(self, X, reset=True)
-        index = validation.labels(self, X, y, reset=True)
+        X = checks.images(self, X, reset=True)
+        index = checks.labels(self, X, y, reset=True)
         order_rng = self._begin(X)
         rates = rates_of(self.learning_rate, self.n_epochs)
         inputs = self._prepare_all(X)
-        size = validation.integer("batch_size", self.batch_size)
+        size = checks.integer("batch_size", self.batch_size)
         for epoch in tqdm(range(len(rates)), desc="epochs", disable=not self.verbose):
             order = indices_like(order_rng.permutation(X.shape[0]), X)
             total = self._pass(inputs, index, order, size, rates[epoch])
@@ -94,13 +95,13 @@ class GradientClassifier(ClassifierMixin, BaseEstimator):
         are not stored.
         """
         first = not hasattr(self, "n_iter_")
-        X = validation.images(self, X, reset=first)
-        index = validation.labels(self, X, y, classes=classes, reset=first)
+        X = checks.images(self, X, reset=first)
+        index = checks.labels(self, X, y, classes=classes, reset=first)
         if first:
             self._begin(X)
         elif not hasattr(self, "_optimizer"):
             self._optimizer = optimizer(self.optimizer)
-        X = validation.like_learned(X, self._parameters()[0])
+        X = checks.like_learned(X, self._parameters()[0])
         if learning_rate is None:
             rate = rates_of(self.learning_rate, self.n_epochs)[0]
         else:
@@ -226,9 +227,9 @@ class GradientClassifier(ClassifierMixin, BaseEstimator):
         ValueError
             As :meth:`loss_gradient`.
         """
-        validation.choice("loss", loss, (*losses.ATTACKS, "trained"))
+        checks.choice("loss", loss, (*losses.ATTACKS, "trained"))
         X = self._fitted_images(X)
-        index = validation.labels(self, X, y, reset=False)
+        index = checks.labels(self, X, y, reset=False)
         xp = namespace(X)
         logits, values, gradients = [], [], []
         for block in blocks(X.shape[0], _BLOCK):
@@ -251,7 +252,7 @@ class GradientClassifier(ClassifierMixin, BaseEstimator):
         return losses.sigmoid_cross_entropy(S, index)
 
     def _check_loss(self) -> None:
-        validation.choice("loss", self.loss, LOSSES)
+        checks.choice("loss", self.loss, LOSSES)
         if self.loss == "power":
             require_number("m", self.m, 1.0)
             require_number("beta", self.beta, 0.0, open_low=True)
@@ -275,10 +276,11 @@ class GradientClassifier(ClassifierMixin, BaseEstimator):
         """Steps over ``inputs[order]``, `size` images each; returns the summed loss, still on the device."""
         xp = namespace(inputs)
         total = xp.zeros_like(inputs[0, 0])
-        for block in blocks(order.shape[0], size):
-            chosen = order[block]
-            batch = xp.take(inputs, chosen, axis=0)
-            total = total + self._step(batch, xp.take(index, chosen, axis=0), rate)
+        with blas_threads_for(size * max(w.size for w in self._parameters())):
+            for block in blocks(order.shape[0], size):
+                chosen = order[block]
+                batch = xp.take(inputs, chosen, axis=0)
+                total = total + self._step(batch, xp.take(index, chosen, axis=0), rate)
         return total
 
     def _step(self, inputs: Array, index: Array, rate: float) -> Any:
@@ -302,7 +304,7 @@ class GradientClassifier(ClassifierMixin, BaseEstimator):
         self.loss_history_.append(loss)
 
     def _fitted_images(self, X: Any) -> Array:
-        X = validation.fitted_images(self, X)
+        X = checks.fitted_images(self, X)
         namespace(X, self._parameters()[0])  # images and weights in one library, or a clear TypeError
         return X
 

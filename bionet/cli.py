@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -34,6 +34,20 @@ def clear_failure(*expected: type[Exception]) -> Iterator[None]:
     except expected as error:
         typer.echo(f"bionet: {error}", err=True)
         raise typer.Exit(1) from error
+
+
+def refuse(message: str) -> NoReturn:
+    """Exit with code 2: what was asked for does not exist."""
+    typer.echo(f"bionet: {message}", err=True)
+    raise typer.Exit(2)
+
+
+def need_repository() -> None:
+    """Exit with code 1 where there is no folder of records, as in a package installed alone."""
+    from bionet_reproduction.paths import results_folder
+
+    with clear_failure(FileNotFoundError):
+        results_folder()
 
 
 @data_app.command("status")
@@ -65,56 +79,66 @@ def data_fetch(names: Names = None) -> None:
 
 @app.command("list")
 def list_runs() -> None:
-    """List the recorded runs and whether each has been recorded."""
-    from bionet_reproduction import experiments
+    """List the recorded runs: how each stands, what it needs, what it is about."""
+    need_repository()
+    from bionet_reproduction import catalogue
 
-    for name, (_, text) in experiments.RUNS.items():
-        try:
-            experiments.record(name)
-            state = "recorded"
-        except FileNotFoundError:
-            state = "missing"
-        typer.echo(f"{name:<8} {state:<9} {text}")
+    states = {name: catalogue.state(name) for name in catalogue.RUNS}
+    widths = [max(map(len, words)) for words in (states, states.values())]
+    for name, entry in catalogue.RUNS.items():
+        needs = f" (needs {', '.join(entry.needs)})" if entry.needs else ""
+        typer.echo(f"{name:<{widths[0]}}  {states[name]:<{widths[1]}}  {entry.about}{needs}")
 
 
-@app.command()
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def reproduce(
+    context: typer.Context,
     name: Annotated[str, typer.Argument(help="Which run; see `bionet list`.")],
-    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds of the whole pipeline.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of a sweep's rows (grid).")] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Processes on this machine.")] = None,
-    dask: Annotated[str | None, typer.Option(help="Address of a Dask scheduler to compute on.")] = None,
-    quick: Annotated[
-        bool | None, typer.Option("--quick", help="A shorter form, written to NAME-quick.json.")
+    plan: Annotated[
+        str | None, typer.Option(help="Another plan of the run (quick, tiny), written to NAME-PLAN.json.")
     ] = None,
+    fields: Annotated[
+        bool, typer.Option("--fields", help="Print the fields of the plan, and run nothing.")
+    ] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,
+    dask: Annotated[str | None, typer.Option(help="Address of a Dask scheduler to compute on.")] = None,
 ) -> None:
-    """Run one experiment on the real data and write results/NAME.json.
+    """Carry out one run on the real data and write results/NAME.json.
 
-    What is finished is kept in the folder runs (or $BIONET_RUNS): the same command goes on after a stop.
+    Every field of its plan is an option (--fields prints them): with one of them changed, the record goes to
+    NAME-changed.json. What is finished is kept in the folder runs (or $BIONET_RUNS): the same command goes on
+    after a stop.
     """
-    from inspect import signature
+    need_repository()
+    from bionet_reproduction import catalogue, options, records, run
+    from bionet_reproduction.sweeps import Sweep
 
-    from bionet_reproduction import experiments
-
-    if name not in experiments.RUNS:
-        typer.echo(f"bionet: no run called {name!r}; there are {', '.join(experiments.RUNS)}", err=True)
-        raise typer.Exit(2)
-    make = experiments.RUNS[name][0]
-    asked = {"seeds": seeds, "epochs": epochs, "jobs": jobs, "dask": dask, "quick": quick}
-    given = {option: value for option, value in asked.items() if value is not None}
-    strange = given.keys() - signature(make).parameters.keys()
-    if strange:
-        typer.echo(f"bionet: the run {name!r} has no option --{min(strange)}", err=True)
-        raise typer.Exit(2)
+    if name not in catalogue.RUNS:
+        refuse(f"no run called {name!r}; there are {', '.join(catalogue.RUNS)}")
+    entry, declared = catalogue.RUNS[name], catalogue.RUNS[name].run()
+    if plan is not None and plan not in declared.others:
+        refuse(f"the run {name!r} has no plan {plan!r}; there are {', '.join(declared.others)}")
+    chosen = declared.plan if plan is None else declared.others[plan]
+    try:
+        given = options.pairs(context.args)
+        chosen = options.changed(chosen, given)
+    except ValueError as error:
+        refuse(str(error))
+    if fields:
+        for option, value in options.flat(chosen).items():
+            typer.echo(f"--{option} {value!r}")
+        return
     failures = (data.DataUnavailable, data.DataCorrupt, FileNotFoundError, ValueError, ArithmeticError)
     try:
         with clear_failure(*failures):
-            record = make(**given)
+            sweep = Sweep(jobs=jobs, dask=dask)
+            record, _ = run.carry_out(name, declared, chosen, sweep, data=entry.data, needs=entry.needs)
     except KeyboardInterrupt as stopped:
         typer.echo(f"bionet: {stopped or 'stopped'}; run the same command again to go on", err=True)
         raise typer.Exit(130) from None
-    path = experiments.write(f"{name}-quick" if quick else name, record)
-    rows = experiments.compare(record)
+    ending = "-changed" if given else f"-{plan}" if plan else ""
+    path = records.write(f"{name}{ending}", record)
+    rows = declared.table(record)
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     for row in rows:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -135,16 +159,17 @@ def demo(
 
     mpl.use("Agg")
     train, test = data.load("digits"), data.load("digits", split="test")
+    typer.echo(
+        f"learning from {len(train)} digits: seconds, or a minute where Numba compiles for the first time",
+        err=True,
+    )
     net = PowerReadout(
-        RankedUnits(
-            100, k=2, delta=0.2, n_epochs=40, batch_size=50, init="uniform", random_state=seed, verbose=True
-        ),
+        RankedUnits(100, k=2, delta=0.2, n_epochs=40, batch_size=50, init="uniform", random_state=seed),
         n=3.0,
         loss="cross_entropy",
         learning_rate=5e-3,
         n_epochs=100,
         random_state=seed,
-        verbose=True,
     ).fit(train.images, train.labels)
     plot.style()
     ax = plot.feature_maps(net.components_, train.shape, title="What 100 units learned from 1437 digits")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from bionet import activations as features
+from bionet import activations
 from bionet.backend import Array, device, namespace
 
 
@@ -42,7 +42,7 @@ def power(logits: Array, labels: Array, *, m: float, beta: float) -> tuple[Array
     c = xp.tanh(beta * logits)
     miss = c - (2.0 * one_hot(labels, logits.shape[1], logits) - 1.0)
     size = xp.abs(miss)
-    steep = features.power(size, m - 1.0)
+    steep = activations.power(size, m - 1.0)
     gradient = (m * beta) * steep * xp.sign(miss) * (1.0 - c * c)
     return xp.sum(steep * size, axis=1), gradient
 

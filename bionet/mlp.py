@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bionet import checks as validation
+from bionet import checks
 from bionet import losses
 from bionet.activations import (
     rectified_power,
@@ -96,11 +96,11 @@ class BackpropClassifier(GradientClassifier):
         self.verbose = verbose
 
     def _draw(self, X: Array, rng: np.random.Generator) -> None:
-        validation.choice("activation", self.activation, ACTIVATIONS)
+        checks.choice("activation", self.activation, ACTIVATIONS)
         require_number("n", self.n, 1.0)
         require_number("weight_decay", self.weight_decay, 0.0)
         hidden = (self.hidden,) if np.isscalar(self.hidden) else tuple(self.hidden)
-        widths = [validation.integer("hidden", width) for width in hidden]
+        widths = [checks.integer("hidden", width) for width in hidden]
         sizes = [X.shape[1], *widths, len(self.classes_)]
         layers = [uniform_start(rng, out, into, X) for into, out in itertools.pairwise(sizes)]
         self.coefs_ = [weights for weights, _ in layers]
@@ -159,7 +159,7 @@ class BackpropClassifier(GradientClassifier):
             For wrong shapes, NaN or an unknown label.
         """
         X = self._fitted_images(X)
-        index = validation.labels(self, X, y, reset=False)
+        index = checks.labels(self, X, y, reset=False)
         back = self.coefs_[1:] if feedback is None else list(feedback)
         given, needed = [b.shape for b in back], [W.shape for W in self.coefs_[1:]]
         if given != needed:

@@ -1,10 +1,16 @@
-"""Save and load trained estimators without pickle: one ``.npz`` with a JSON header."""
+"""Save and load trained estimators without pickle.
+
+A saved net is one ``.npz`` of format 2. Its JSON ``header`` holds the number of the ``format``, the
+version of the package (``bionet``), the ``kind`` of estimator, its public parameters (``params``), the names
+of those that were ``left_out``, counts (``values``) and the original ``dtypes``. Beside it lie the learned
+arrays, each under its own name (``coefs_0``, ``coefs_1``, ... for a list).
+
+A net means what it meant when it was saved: a parameter that did not exist then loads as the behaviour of
+that time, not as today's default. Files of format 1 load, too.
+"""
 
 from __future__ import annotations
 
-import json
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,21 +18,14 @@ from typing import Any
 import numpy as np
 
 import bionet
+from bionet import formats
 from bionet.backend import to_host
-from bionet.checks import choice
-from bionet.mlp import BackpropClassifier
-from bionet.readout import PowerReadout
-from bionet.units import CompetingUnits, RankedUnits
+from bionet.files import ArrayFile, write_arrays
+from bionet.checks import choice, integer
 
-_KINDS = {c.__name__: c for c in (CompetingUnits, RankedUnits, PowerReadout, BackpropClassifier)}
-_FORMAT = 1
-_ARRAYS = {
-    "CompetingUnits": ("components_", "wins_", "last_win_"),
-    "RankedUnits": ("components_", "wins_", "converged_"),
-    "PowerReadout": ("components_", "coef_", "intercept_", "classes_"),
-    "BackpropClassifier": ("coefs_", "intercepts_", "classes_"),
-}
-_VALUES = ("n_features_in_", "n_silent_", "loss_history_", "n_iter_")
+
+class _Newer(ValueError):
+    """The file is in order, but from a later version."""
 
 
 def save(estimator: Any, path: str | Path, dtype: str | None = None, exactly: Sequence[str] = ()) -> Path:
@@ -35,11 +34,12 @@ def save(estimator: Any, path: str | Path, dtype: str | None = None, exactly: Se
     Parameters
     ----------
     estimator : CompetingUnits, RankedUnits, PowerReadout or BackpropClassifier
-        Fitted. A readout is stored with its rows; its units come back as those rows.
+        Fitted. A readout is stored with its rows; its units come back as those rows. Left out are
+        `checkpoint`, an array as `init` and a generator as `random_state`.
     path : path
         File to write; ``.npz`` is added if missing.
     dtype : {"float16", "float32", "float64"}, optional
-        Store floating arrays in this precision (they load in their original one).
+        Store learned weights in this precision (they load in their original one).
     exactly : sequence of str
         Arrays that keep their own dtype all the same, by name.
 
@@ -53,57 +53,47 @@ def save(estimator: Any, path: str | Path, dtype: str | None = None, exactly: Se
     TypeError
         For another kind of estimator.
     ValueError
-        If it is not fitted, holds what can only be pickled, or a number too large for `dtype`.
+        If it is not fitted, holds NaN, arrays that do not fit together, labels or parameters that no
+        file can hold, or a number too large for `dtype`.
     """
     kind = type(estimator).__name__
-    if kind not in _KINDS:
-        raise TypeError(f"cannot save {kind}; expected one of {', '.join(sorted(_KINDS))}")
+    if formats.KINDS.get(kind) is not type(estimator):
+        raise TypeError(f"cannot save {kind}; expected one of {', '.join(sorted(formats.KINDS))}")
     if not hasattr(estimator, "n_features_in_"):
         raise ValueError(f"this {kind} is not fitted yet; call fit before saving it")
     if dtype is not None:
         choice("dtype", dtype, ("float16", "float32", "float64"))
-    arrays: dict[str, np.ndarray] = {}
-    kinds: dict[str, str] = {}
-    for name in _ARRAYS[kind]:
-        value = getattr(estimator, name)
-        if value is None:
-            continue
-        parts = {f"{name}{i}": a for i, a in enumerate(value)} if isinstance(value, list) else {name: value}
-        for key, part in parts.items():
-            host = to_host(part)
-            kinds[key] = host.dtype.str
-            rounds = dtype and host.dtype.kind == "f" and name not in exactly
-            arrays[key] = _rounded(key, host, str(dtype)) if rounds else host
-    if any(a.dtype.hasobject for a in arrays.values()):
-        raise ValueError(
-            "classes_ of Python objects cannot be stored without pickle; use strings or integers"
-        )
+    learned = _learned(estimator)
+    arrays = {name: formats.text(name, array) for name, array in learned.items()}
+    heads = {name: (array.dtype, array.shape) for name, array in arrays.items()}
+    formats.require_consistent(kind, estimator.n_features_in_, heads)
+    formats.require_sound(arrays)
+    params, left_out = formats.encode_parameters(estimator.get_params(deep=False))
     header = {
-        "format": _FORMAT,
+        "format": formats.FORMAT,
         "bionet": bionet.__version__,
         "kind": kind,
-        "params": _jsonable({k: v for k, v in estimator.get_params(deep=False).items() if k != "checkpoint"}),
-        "values": {n: getattr(estimator, n) for n in _VALUES if hasattr(estimator, n)},
-        "dtypes": kinds,
-        "feature_names": list(getattr(estimator, "feature_names_in_", [])),
+        "params": params,
+        "left_out": left_out,
+        "values": {name: int(getattr(estimator, name)) for name in formats.COUNTS[kind]},
+        "dtypes": {name: array.dtype.str for name, array in learned.items()},
     }
     path = Path(path)
     path = path if path.suffix == ".npz" else path.with_name(path.name + ".npz")
-    partial = path.with_name(path.name + ".part")
-    try:
-        with open(partial, "wb") as file:
-            np.savez_compressed(file, allow_pickle=False, header=np.array(json.dumps(header)), **arrays)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    kept = {"classes_", "loss_history_", *exactly}
+    for name, array in arrays.items():
+        if dtype and array.dtype.kind == "f" and kept.isdisjoint({name, name.rstrip("0123456789")}):
+            arrays[name] = _rounded(name, array, dtype)
+    write_arrays(path, header, arrays)
     return path
 
 
 def load(path: str | Path) -> Any:
     """Read an estimator written by :func:`save`; its arrays are NumPy arrays.
 
-    What :func:`save` cannot hold is left out: parameters that are estimators, arrays or generators
-    have their defaults, and an optimiser its start.
+    What :func:`save` leaves out comes back as ``checkpoint=None``, ``init="normal"`` and
+    ``random_state=None``, and an optimiser begins anew. Types, shapes and sizes are checked before an
+    array is read; no file, however made, runs code or names one to be written.
 
     Parameters
     ----------
@@ -116,48 +106,84 @@ def load(path: str | Path) -> Any:
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
+    OSError
+        If the file cannot be opened (``FileNotFoundError``: there is none).
     ValueError
         If it is not such a file, is damaged, or comes from a newer version.
     """
-    path = Path(path)
-    try:
-        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-            header = json.loads(str(file["header"]))
-            arrays = {name: file[name] for name in file.files if name != "header"}
-        newer = header["format"] > _FORMAT
-        kind, params, values = header["kind"], header["params"], header["values"]
-        cls = _KINDS[kind]
-        arrays = {name: a.astype(header["dtypes"][name]) for name, a in arrays.items()}
-    except FileNotFoundError:
-        raise
-    except (zipfile.BadZipFile, zlib.error, KeyError, TypeError, ValueError, OSError, EOFError) as error:
-        raise ValueError(
-            f"{path} is not an estimator saved by bionet, or is damaged ({error}); train and save it again"
-        ) from error
-    if newer:
-        raise ValueError(f"{path} was written by a newer bionet ({header['bionet']}); update this one")
+    with open(path, "rb") as opened:
+        try:
+            return _read(ArrayFile(opened))
+        except _Newer as error:
+            raise ValueError(f"{path} {error}") from None
+        except Exception as error:  # whatever a damaged file makes zipfile, zlib, json or NumPy raise
+            reason = str(error)[:500] or type(error).__name__
+            raise ValueError(
+                f"{path} is not an estimator saved by bionet, or is damaged ({reason}); "
+                "train and save it again"
+            ) from error
+
+
+def _read(file: ArrayFile) -> Any:
+    header = file.header()
+    if integer("format", header["format"]) > formats.FORMAT:
+        raise _Newer(f"was written by a newer bionet ({str(header['bionet'])[:20]}); update this one")
+    kind, counts = choice("kind", header["kind"], tuple(formats.KINDS)), header["values"]
+    arrays = formats.upgrade(header, file.names) if header["format"] == 1 else {}
+    params = formats.decode_parameters(kind, header)
+    if counts.keys() != set(formats.COUNTS[kind]):
+        raise ValueError(f"it counts {sorted(counts)} where {formats.COUNTS[kind]} are expected")
+    for name, count in counts.items():
+        integer(name, count, 0)
+    _require_named(file, kind, arrays)
+    stored = {name: file.head(name) for name in file.names}
+    known = {name: (array.dtype, array.shape) for name, array in arrays.items()}
+    formats.require_consistent(kind, counts["n_features_in_"], stored | known)
+    original = {name: _original(name, dtype, header["dtypes"][name]) for name, (dtype, _) in stored.items()}
+    arrays |= {name: file.read(name) for name in file.names}
+    formats.require_sound(arrays)
+    arrays |= {name: arrays[name].astype(dtype) for name, dtype in original.items()}
     if kind == "PowerReadout":
         params["units"] = arrays.get("components_")
-    if isinstance(params.get("learning_rate"), list):
-        params["learning_rate"] = tuple(map(tuple, params["learning_rate"]))
-    if isinstance(params.get("hidden"), list):
-        params["hidden"] = tuple(params["hidden"])
-    estimator = cls(**params)
-    for name in _ARRAYS[kind]:
-        if name in ("coefs_", "intercepts_"):
-            count = sum(key.startswith(name) for key in arrays)
-            setattr(estimator, name, [arrays[f"{name}{i}"] for i in range(count)])
-        else:
-            setattr(estimator, name, arrays.get(name))
+    estimator = formats.KINDS[kind](**params)
+    for name in formats.LISTS if kind == "BackpropClassifier" else ():
+        depth = sum(part.startswith(name) for part in arrays)
+        setattr(estimator, name, [arrays.pop(f"{name}{i}") for i in range(depth)])
     if kind == "PowerReadout":
-        estimator.units_ = None
-    for name, value in values.items():
-        setattr(estimator, name, value)
-    if header.get("feature_names"):
-        estimator.feature_names_in_ = np.array(header["feature_names"], dtype=object)
+        estimator.units_ = estimator.components_ = None
+    for name, value in {**counts, **arrays}.items():
+        setattr(estimator, name, value.tolist() if name == "loss_history_" else value)
     return estimator
+
+
+def _learned(estimator: Any) -> dict[str, np.ndarray]:
+    """The learned arrays on the host: lists in parts, what is None left out."""
+    arrays: dict[str, np.ndarray] = {}
+    for name in (*formats.ARRAYS[type(estimator).__name__], *formats.LISTS, "feature_names_in_"):
+        value = getattr(estimator, name, None)
+        if name in formats.LISTS and value is not None:
+            arrays |= {f"{name}{i}": to_host(part) for i, part in enumerate(value)}
+        elif value is not None:
+            arrays[name] = to_host(value)
+    return arrays
+
+
+def _require_named(file: ArrayFile, kind: str, known: dict[str, np.ndarray]) -> None:
+    """Raise ``ValueError`` before a head is read of an array that is not expected."""
+    strange = [name for name in file.names if name in known or name not in formats.layout(kind, file.names)]
+    if strange:
+        raise ValueError(f"a {kind} has no array {strange[0][:100]!r}")
+
+
+def _original(name: str, stored: np.dtype, said: Any) -> np.dtype:
+    """The dtype that an array had before it was saved."""
+    if said == "|O" and stored.kind == "U":
+        return np.dtype(object)
+    dtype = np.dtype(str(said))
+    rounded = dtype.kind == stored.kind == "f" and dtype.itemsize <= 8
+    if not rounded and dtype != stored:
+        raise ValueError(f"{name} is stored as {stored}, but is said to be {said!r}")
+    return dtype
 
 
 def _rounded(name: str, array: np.ndarray, dtype: str) -> np.ndarray:
@@ -165,16 +191,3 @@ def _rounded(name: str, array: np.ndarray, dtype: str) -> np.ndarray:
     if largest > float(np.finfo(dtype).max):
         raise ValueError(f"{name} holds {largest:.3g}, too large for {dtype}; save it without dtype")
     return array.astype(dtype)
-
-
-def _jsonable(params: dict[str, Any]) -> dict[str, Any]:
-    """Keep what JSON can hold; estimators, arrays and generators are left to their defaults."""
-    kept = {}
-    for name, value in params.items():
-        value = value.item() if isinstance(value, np.generic) else value
-        try:
-            json.dumps(value)
-        except TypeError:
-            continue
-        kept[name] = value
-    return kept

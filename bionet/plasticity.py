@@ -197,6 +197,9 @@ def present(W: Array, v: Array, g: Array, duration: float, check: bool = True) -
 
     .. math:: W(T) = \frac{W + \left(y (\cosh s - 1) + \sinh s\right) u}{D}.
 
+    Rows in the unit ball stay in it, however long the presentation and whatever the rounding: see
+    :func:`margin`.
+
     Parameters
     ----------
     W : array, shape (hidden, features)
@@ -219,12 +222,12 @@ def present(W: Array, v: Array, g: Array, duration: float, check: bool = True) -
     Raises
     ------
     Divergence
-        If D(T) <= 0 for a unit: its weights diverge before `duration`.
+        If D(T) <= 0 for a unit outside the ball: its weights diverge before `duration`.
     ValueError
         For wrong shapes, non-finite input or a negative duration.
     ArithmeticError
         If the new weights leave the floating-point range without a blow-up: the image is too long
-        to be squared, or D underflows to 0 for a unit with y = -1 (y = 1 where g < 0).
+        to be squared, or D underflows to 0 for a unit outside the ball with y = -1 (y = 1 where g < 0).
     """
     xp, W, v, g = floating(W, v, g)
     duration = require_number("duration", duration, 0.0)
@@ -233,17 +236,17 @@ def present(W: Array, v: Array, g: Array, duration: float, check: bool = True) -
     y = W @ u  # (hidden,)
     new, D = boost(xp, W, u, y, g * (a * duration))
     if check:
-        raise_divergence(xp, D, y, g, a, duration)
-        if not bool(xp.all(xp.isfinite(new))):
-            raise out_of_range(a, duration)
+        _raise_divergence(xp, D, y, g, a, duration)
+        if not bool(xp.isfinite(a) & xp.all(xp.isfinite(new))):
+            raise _out_of_range(a, duration)
     return new
 
 
 def blow_up_time(W: Array, v: Array, g: Array) -> Array:
     r"""Time at which each unit's weights diverge, ``artanh(1/|y|) / (|g| a)``, in units of tau_L.
 
-    Finite only where ``g y < 0`` and ``|y| > 1`` (y is the projection of the unit's weights on
-    the direction of the image); infinite elsewhere.
+    Finite only outside the unit ball (:func:`margin`), where ``g y < 0`` and ``|y| > 1`` (y is the
+    projection of the unit's weights on the direction of the image); infinite elsewhere.
 
     Parameters
     ----------
@@ -262,7 +265,8 @@ def blow_up_time(W: Array, v: Array, g: Array) -> Array:
     xp, W, v, g = floating(W, v, g)
     _check_presentation(W, v, g)
     a, u = unit_vector(xp, v)
-    return _blow_up_time(xp, W @ u, g, a)
+    times = _blow_up_time(xp, W @ u, g, a)
+    return xp.where(margin(xp, W) < 0, times, xp.full_like(times, math.inf))
 
 
 def unit_vector(xp: Any, v: Array) -> tuple[Array, Array]:
@@ -271,10 +275,60 @@ def unit_vector(xp: Any, v: Array) -> tuple[Array, Array]:
     return a, v / xp.where(a > 0, a, xp.ones_like(a))
 
 
+def norm_rounding(features: int, eps: float) -> float:
+    """How far ``|W|^2`` of a row on the unit sphere may lie from 1 by rounding.
+
+    The probabilistic bound ``8 sqrt(n) u`` of a sum of n squares (Higham & Mary, SIAM J. Sci. Comput. 41,
+    A2815, 2019), and as much as for one number again, since the row itself was rounded; ``eps = 2 u``.
+    """
+    return 4.0 * (1.0 + math.sqrt(features)) * eps
+
+
+def margin(xp: Any, W: Array) -> Array:
+    r"""``1 - |W|^2`` of each row; 0 for a row on the unit sphere up to the rounding of its norm.
+
+    A presentation divides it by :math:`D^2`, so it keeps its sign: no row leaves the ball, and none in it
+    can diverge. What keeps this true in floating point is Cauchy's inequality. With
+    :math:`t = y\,\mathrm{sign}\,s`,
+
+    .. math:: (1 + t)(1 - t) = |W - y u|^2 + (1 - |W|^2) \ge 1 - |W|^2 ,
+
+    so where a row has not left the ball and rounding makes :math:`1 + t` smaller than the right-hand
+    sides over :math:`1 + |t|`, they are taken in its place. Then D is a sum of terms that are not negative,
+    and :math:`D^2 \ge 1 - |W|^2` by the inequality of the means. Rounding that yet carries such a row out
+    of the ball is taken back by a factor.
+
+    Parameters
+    ----------
+    xp : module
+        Array namespace.
+    W : array, shape (hidden, features)
+
+    Returns
+    -------
+    array, shape (hidden,)
+        In the dtype of `W`; negative for rows outside the ball.
+    """
+    return margin_of(xp, squared_norms(xp, W), W.shape[1])
+
+
+def margin_of(xp: Any, square: Array, features: int) -> Array:
+    """:func:`margin` of rows with these squared norms."""
+    left = 1.0 - square
+    near = norm_rounding(features, float(xp.finfo(square.dtype).eps))
+    return xp.where((left < 0) & (left >= -near), xp.zeros_like(left), left)
+
+
+def squared_norms(xp: Any, W: Array) -> Array:
+    """Return ``|W|^2`` of each row, ``(hidden,)``; infinite, without a warning, beyond the range."""
+    with out_of_range_unwarned():
+        return xp.vecdot(W, W)
+
+
 def boost(xp: Any, W: Array, u: Array, y: Array, s: Array) -> tuple[Array, Array]:
     """Apply to each row of `W` the boost with rapidity `s` along the unit vector `u`.
 
-    No checks and no host synchronisation.
+    No checks and no host synchronisation. Rows in the unit ball stay in it: see :func:`margin`.
 
     Parameters
     ----------
@@ -292,28 +346,50 @@ def boost(xp: Any, W: Array, u: Array, y: Array, s: Array) -> tuple[Array, Array
     D : array, shape (hidden,)
         ``2 exp(-|s|) (cosh s + y sinh s)``; not positive where the weights diverge first.
     """
-    kept, along, D = boost_coefficients(xp, y, s)
-    return kept[:, None] * W + along[:, None] * u[None, :], D
+    across = W - y[:, None] * u[None, :]
+    left = margin(xp, W)
+    inside = left >= 0
+    gap = squared_norms(xp, across) + left  # 1 - y^2
+    e, sign, near, far, D = _denominator(xp, y, s, xp.where(inside, gap, xp.full_like(gap, -math.inf)))
+    smallest = float(xp.finfo(W.dtype).smallest_normal)
+    pole = inside & (smallest > D)  # where no presentation moves a row
+    safe = xp.where((D == 0) | pole, xp.ones_like(D), D)
+    kept = xp.where(pole, xp.zeros_like(D), 2.0 * e / safe)
+    along = sign * xp.where(pole, -xp.ones_like(D), (near - far * (e * e)) / safe)
+    new = kept[:, None] * across + along[:, None] * u[None, :]
+    new = xp.where((s == 0)[:, None], W, hold(xp, new, inside))
+    return new, xp.where(pole, xp.full_like(D, smallest), D)
 
 
-def boost_coefficients(xp: Any, y: Array, s: Array) -> tuple[Array, Array, Array]:
+def hold(xp: Any, W: Array, inside: Array) -> Array:
+    """Put the rows marked `inside` on the unit sphere where rounding has carried them out of the ball."""
+    square = squared_norms(xp, W)
+    square = xp.where(inside & (square > 1), square, xp.ones_like(square))
+    return W / xp.sqrt(square)[:, None]
+
+
+def boost_coefficients(xp: Any, y: Array, s: Array, gap: Any = -math.inf) -> tuple[Array, Array, Array]:
     """Coefficients of the boosted row ``kept W + along u``, and D as :func:`boost` has it.
 
     Written with ``exp(-|s|)`` so that nothing overflows and nothing cancels, however long or short
-    the presentation.
+    the presentation. `gap` is a lower bound of ``1 - y^2`` that is known from elsewhere (:func:`margin`).
     """
-    sign = xp.sign(s)
-    size = xp.abs(s)
-    e = xp.exp(-size)
-    gone = xp.expm1(-size)
-    toward = sign * y
-    D = (1.0 + toward) + (1.0 - toward) * (e * e)
-    along = y * (gone * gone) - sign * xp.expm1(-2.0 * size)
+    e, sign, near, far, D = _denominator(xp, y, s, gap)
     safe = xp.where(D == 0, xp.ones_like(D), D)
-    return 2.0 * e / safe, along / safe, D
+    return 2.0 * e / safe, -sign * xp.expm1(-xp.abs(s)) * (near + e * far) / safe, D
 
 
-def raise_divergence(xp: Any, D: Array, y: Array, g: Array, a: Array, duration: float) -> None:
+def _denominator(xp: Any, y: Array, s: Array, gap: Any) -> tuple[Array, Array, Array, Array, Array]:
+    """``exp(-|s|)``, the sign of s, ``1 + t`` and ``1 - t`` with ``t = y sign(s)``, and D."""
+    sign = xp.sign(s)
+    e = xp.exp(-xp.abs(s))
+    t = sign * y
+    least = gap / (1.0 + xp.abs(t))
+    near, far = xp.maximum(1.0 + t, least), xp.maximum(1.0 - t, least)
+    return e, sign, near, far, near + far * (e * e)
+
+
+def _raise_divergence(xp: Any, D: Array, y: Array, g: Array, a: Array, duration: float) -> None:
     """Raise :class:`Divergence` for the unit that diverges first, if any has ``D <= 0``.
 
     Raises
@@ -325,14 +401,14 @@ def raise_divergence(xp: Any, D: Array, y: Array, g: Array, a: Array, duration: 
     """
     if bool(xp.all(D > 0)):
         return
-    times = to_host(_blow_up_time(xp, y, g, a))
+    times = to_host(xp.where(D > 0, xp.full_like(D, math.inf), _blow_up_time(xp, y, g, a)))
     unit = times.tolist().index(times.min())
     if not math.isfinite(times[unit]):
-        raise out_of_range(a, duration)
+        raise _out_of_range(a, duration)
     raise Divergence(unit, float(to_host(y)[unit]), float(times[unit]), duration)
 
 
-def out_of_range(a: Array, duration: float) -> ArithmeticError:
+def _out_of_range(a: Array, duration: float) -> ArithmeticError:
     """Return the error of a presentation that leaves the floating-point range without a blow-up."""
     return ArithmeticError(
         f"a presentation of {duration:g} tau_L takes the weights out of the floating-point range (the "

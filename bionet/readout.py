@@ -30,7 +30,7 @@ from bionet.activations import (
 from bionet.backend import Array, asarray_like, namespace, require_finite, require_number, to_host
 from bionet.checks import choice
 from bionet.classifier import GradientClassifier, uniform_start
-from bionet.fast import readout as _readout_host
+from bionet.fast import readout as fast
 
 
 class PowerReadout(GradientClassifier):
@@ -129,7 +129,7 @@ class PowerReadout(GradientClassifier):
         n = require_number("n", self.n, 1.0)
         if not self.rectify and n != 1.0:
             raise ValueError(f"rectify=False needs n = 1, got n = {n:g}: a negative base has no power n")
-        _readout_host.serves(self._engine(), 1, X)  # an engine that is not there is refused before all work
+        fast.serves(self._engine(), 1, X)  # an engine that is not there is refused before all work
         self.units_, W = self._rows(X)
         if W is not None and W.shape[1] != X.shape[1]:
             raise ValueError(f"the units' rows have {W.shape[1]} features, but the images have {X.shape[1]}")
@@ -192,7 +192,7 @@ class PowerReadout(GradientClassifier):
 
     def _compiles(self, inputs: Array, size: int) -> bool:
         products = size * self.coef_.shape[0] * self.coef_.shape[1]
-        return _readout_host.serves(self._engine(), products, inputs, self.coef_, self.intercept_)
+        return fast.serves(self._engine(), products, inputs, self.coef_, self.intercept_)
 
     def _engine(self) -> str:
         return choice("engine", self.engine, ("auto", "numpy", "numba"))
@@ -201,7 +201,7 @@ class PowerReadout(GradientClassifier):
         if not self._compiles(inputs, size):
             return super()._pass(inputs, index, order, size, rate)
         self.n_iter_ += -(-order.shape[0] // size)
-        return _readout_host.learn(
+        return fast.learn(
             inputs, index, order, size, self.coef_, self.intercept_, bool(self.fit_intercept),
             self._optimizer, rate, self.loss, float(self.m), float(self.beta),
         )  # fmt: skip

@@ -11,20 +11,20 @@ import time
 import numpy as np
 import pytest
 
-from bionet import checkpoint as _checkpoint
+from bionet import checkpoint
 from bionet import data, persistence
 from bionet.checkpoint import Checkpoint
-from bionet.fast import ranked as _ranked_host
+from bionet.fast import ranked
 from bionet.units import RankedUnits
 
-needs_numba = pytest.mark.skipif(_ranked_host.compiled is None, reason="Numba is not installed")
+needs_numba = pytest.mark.skipif(ranked.compiled is None, reason="Numba is not installed")
 ENGINES = ["numpy", pytest.param("numba", marks=needs_numba)]
 SETTINGS = {"n_hidden": 30, "k": 3, "p": 3.5, "n_epochs": 60, "batch_size": 20, "random_state": 3}
 RUN = """
 import sys
-from bionet import checkpoint as _checkpoint, data
+from bionet import checkpoint, data
 from bionet.units import RankedUnits
-_checkpoint.EVERY = 0.0
+checkpoint.EVERY = 0.0
 print("ready", flush=True)
 RankedUnits(**{settings}, engine={engine!r}, checkpoint={path!r}).fit(data.load("digits").images[:600])
 print("finished", flush=True)
@@ -78,9 +78,9 @@ def _identity(path):
 def test_stopped_after_any_epoch_it_ends_the_same(tmp_path, uninterrupted, stop, monkeypatch):
     """The stop falls into the middle of an epoch: what that epoch has done is dropped."""
     whole, images = uninterrupted
-    monkeypatch.setattr(_checkpoint, "EVERY", 1e9)
+    monkeypatch.setattr(checkpoint, "EVERY", 1e9)
     path = tmp_path / "run.npz"
-    learn = _ranked_host.HostRule.learn
+    learn = ranked.HostRule.learn
     calls = []
 
     def interrupted(self, order, rate):
@@ -91,7 +91,7 @@ def test_stopped_after_any_epoch_it_ends_the_same(tmp_path, uninterrupted, stop,
         learn(self, order, rate)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_ranked_host.HostRule, "learn", interrupted)
+        patch.setattr(ranked.HostRule, "learn", interrupted)
         with pytest.raises(KeyboardInterrupt, match=rf"after epoch {stop} of 60 .*run the same again"):
             RankedUnits(**SETTINGS, engine=whole.engine, checkpoint=path).fit(images)
     assert_same(RankedUnits(**SETTINGS, engine=whole.engine, checkpoint=path).fit(images), whole)
@@ -116,7 +116,7 @@ def test_a_finished_run_is_not_run_again(tmp_path, monkeypatch):
     images = data.load("digits").images[:100]
     settings = {**SETTINGS, "n_epochs": 2, "checkpoint": tmp_path / "run.npz"}
     first = RankedUnits(**settings).fit(images)
-    monkeypatch.setattr(_ranked_host.HostRule, "step", None)
+    monkeypatch.setattr(ranked.HostRule, "step", None)
     assert_same(RankedUnits(**settings).fit(images), first)
 
 

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,10 +16,21 @@ from typer.testing import CliRunner
 
 from bionet import data
 from bionet.cli import app
-from bionet_reproduction import experiments
-from bionet_reproduction import records as _records
+from bionet_reproduction import records, talk
+from bionet_reproduction import records
 
 run = CliRunner().invoke
+
+
+@dataclass
+class Fixed:
+    """A run that is `function`."""
+
+    function: Callable[..., dict[str, Any]]
+    text: str = ""
+
+    def make(self) -> Callable[..., dict[str, Any]]:
+        return self.function
 
 
 def test_the_demo_prints_an_accuracy_and_saves_a_picture(tmp_path):
@@ -23,13 +39,43 @@ def test_the_demo_prints_an_accuracy_and_saves_a_picture(tmp_path):
     assert result.exit_code == 0, result.output
     accuracy = float(re.search(r"test accuracy ([\d.]+) %", result.output).group(1))
     assert accuracy > 90
+    assert re.fullmatch(r"learning from 1437 digits[^\n\r]*\n", result.stderr)  # one line, no bars
+    assert len(result.stdout.splitlines()) == 2
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def test_list_names_every_run():
     result = run(app, ["list"])
     assert result.exit_code == 0
-    assert all(name in result.output for name in experiments.RUNS)
+    assert all(name in result.output for name in RUNS)
+
+
+def test_every_run_of_the_table_can_be_made():
+    assert all(callable(run.make()) for run in RUNS.values())
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["reproduce", "talk"]])
+def test_without_the_repository_there_are_no_runs(arguments, tmp_path, monkeypatch):
+    """An installed package says where the runs are, and leaves nothing."""
+    monkeypatch.setenv("BIONET_RESULTS", str(tmp_path / "results"))
+    result = run(app, arguments)
+    assert result.exit_code == 1
+    assert "repository" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["list"], ["data", "status", "digits"], ["reproduce", "everything"]]
+)
+def test_what_computes_nothing_starts_without_the_libraries_that_compute(arguments):
+    heavy = ("scipy", "numba", "sklearn", "matplotlib", "pandas", "pooch", "joblib")
+    code = (
+        "import sys\nfrom bionet.cli import app\n"
+        f"try: app({arguments!r})\nexcept SystemExit: pass\n"
+        f"print([name for name in {heavy!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_an_unknown_run_is_named_and_exits_with_2():
@@ -40,7 +86,7 @@ def test_an_unknown_run_is_named_and_exits_with_2():
 
 def test_reproduce_without_data_says_what_to_do_and_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("BIONET_DATA", str(tmp_path / "absent"))
-    monkeypatch.setattr(_records, "results_folder", lambda: tmp_path)
+    monkeypatch.setattr(records, "results_folder", lambda: tmp_path)
     result = run(app, ["reproduce", "talk"])
     assert result.exit_code == 1
     assert "absent" in result.output
@@ -51,18 +97,18 @@ def test_reproduce_without_data_says_what_to_do_and_writes_nothing(tmp_path, mon
 def test_reproduce_writes_the_record_and_prints_the_table(tmp_path, monkeypatch):
     """The whole run on a small stand-in for MNIST: every part of it, in seconds."""
     small = data.load("digits", split="test")
-    monkeypatch.setattr(experiments.data, "load", lambda name, split="train": small)
-    monkeypatch.setattr(experiments, "TALK", experiments.Talk(n_hidden=20, per_digit=3))
-    monkeypatch.setattr(_records, "results_folder", lambda: tmp_path)
+    monkeypatch.setattr(data, "load", lambda name, split="train": small)
+    monkeypatch.setattr(experiments, "TALK", talk.Talk(n_hidden=20, per_digit=3))
+    monkeypatch.setattr(records, "results_folder", lambda: tmp_path)
     quick = {"n_epochs": 1}
-    readout, backprop = experiments.talk_readout, experiments.talk_backprop
+    readout, backprop = talk.readout, talk.backprop
     monkeypatch.setattr(experiments, "talk_readout", lambda rows, **c: readout(rows, **c, **quick))
     monkeypatch.setattr(experiments, "talk_backprop", lambda **c: backprop(**c, **quick))
     result = run(app, ["reproduce", "talk", "--seeds", "2"])
     assert result.exit_code == 0, result.output
     assert "83.93 %" in result.output
     assert "2 seeds" in result.output
-    written = experiments.record("talk")
+    written = records.record("talk")
     assert np.shape(written["supervised"]["learned"]["accuracy"]) == (2,)
 
 
@@ -85,8 +131,8 @@ def test_a_quick_run_leaves_the_record_alone(tmp_path, monkeypatch):
     def make(quick=False):
         return {"run": "robustness", "gradient": {}, "sanity": [], "quick": quick}
 
-    monkeypatch.setattr(_records, "results_folder", lambda: tmp_path)
-    monkeypatch.setitem(experiments.RUNS, "robustness", (make, ""))
+    monkeypatch.setattr(records, "results_folder", lambda: tmp_path)
+    monkeypatch.setitem(RUNS, "robustness", Fixed(make))
     for options, name in ((["--quick"], "robustness-quick"), ([], "robustness")):
         result = run(app, ["reproduce", "robustness", *options])
         assert result.exit_code == 0, result.output

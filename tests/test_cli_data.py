@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pooch
+import platformdirs
 import pytest
 from typer.testing import CliRunner
 
@@ -15,7 +15,7 @@ from bionet.cli import app
 @pytest.fixture(autouse=True)
 def nothing_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Give an empty cache, no BIONET_DATA, and no downloads."""
-    monkeypatch.setattr(pooch, "os_cache", lambda project: tmp_path / "cache")
+    monkeypatch.setattr(platformdirs, "user_cache_dir", lambda project: tmp_path / "cache")
     monkeypatch.delenv("BIONET_DATA", raising=False)
     monkeypatch.setenv("BIONET_OFFLINE", "1")
 

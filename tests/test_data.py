@@ -24,15 +24,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import pooch
+import platformdirs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from bionet import data
-from bionet.data import archives as _archives
-from bionet.data import samples as _images
+from bionet.data import archives
+from bionet.data import samples
 from bionet.data.archives import Remote
 
 PIXELS = np.random.default_rng(0).integers(0, 256, size=(2, 5, 784), dtype=np.uint8)
@@ -86,8 +86,8 @@ MNIST_FILES = [remote.name for remote in SMALL["mnist"]]
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give an empty user's cache, no environment, and the small registry without addresses."""
     folder = tmp_path / "cache"
-    monkeypatch.setattr(pooch, "os_cache", lambda project: folder)
-    monkeypatch.setattr(_archives, "REGISTRY", dict(SMALL))
+    monkeypatch.setattr(platformdirs, "user_cache_dir", lambda project: folder)
+    monkeypatch.setattr(archives, "REGISTRY", dict(SMALL))
     monkeypatch.delenv("BIONET_DATA", raising=False)
     monkeypatch.delenv("BIONET_OFFLINE", raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -254,12 +254,12 @@ def test_unknown_names_are_refused_with_the_known_ones(cache: Path, name: str, s
 
 def test_the_registry_holds_one_hash_for_every_content() -> None:
     """Every official file has an address, a hash of itself and one of each content."""
-    assert [remote.name for remote in _archives.REGISTRY["mnist"]] == MNIST_FILES
-    assert tuple(_archives.REGISTRY["cifar10"][0].contents) == BATCHES
-    hashes = [h for remotes in _archives.REGISTRY.values() for r in remotes for h in r.contents.values()]
+    assert [remote.name for remote in archives.REGISTRY["mnist"]] == MNIST_FILES
+    assert tuple(archives.REGISTRY["cifar10"][0].contents) == BATCHES
+    hashes = [h for remotes in archives.REGISTRY.values() for r in remotes for h in r.contents.values()]
     assert len(set(hashes)) == len(hashes) == 10
     assert all(len(digest) == 64 for digest in hashes)
-    for remotes in _archives.REGISTRY.values():
+    for remotes in archives.REGISTRY.values():
         assert all(a.startswith("https://") and a.endswith(r.name) for r in remotes for a in r.addresses)
 
 
@@ -328,7 +328,7 @@ def test_no_flipped_bit_and_no_cut_gives_wrong_bytes(draw: st.DataObject) -> Non
     """Whatever happens to an archive, reading it gives the right bytes or DataCorrupt."""
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
         folder = Path(name)
-        patch.setattr(pooch, "os_cache", lambda project: folder / "cache")
+        patch.setattr(platformdirs, "user_cache_dir", lambda project: folder / "cache")
         mode = draw.draw(st.sampled_from(["gz", "xz", "bz2", ""]), label="mode")
         whole = FUZZED[mode]
         damaged = bytearray(whole[: draw.draw(st.integers(0, len(whole)), label="cut")])
@@ -337,7 +337,7 @@ def test_no_flipped_bit_and_no_cut_gives_wrong_bytes(draw: st.DataObject) -> Non
             damaged[at] ^= 1 << draw.draw(st.integers(0, 7), label="bit")
         (folder / f"cifar-10-binary.tar.{mode or 'tar'}").write_bytes(damaged)
         try:
-            rows = _archives.read_cifar(folder, SMALL["cifar10"][0], BATCHES)
+            rows = archives.read_cifar(folder, SMALL["cifar10"][0], BATCHES)
         except data.DataCorrupt:
             return
         assert [row.tobytes() for row in rows] == list(MEMBERS.values())
@@ -410,7 +410,7 @@ def test_an_archive_is_decompressed_once(cache: Path, monkeypatch: pytest.Monkey
     """From the second load on the decoded copy is read, for both splits."""
     put(cache)
     check_cifar("test")
-    monkeypatch.setattr(_archives, "_members", lambda *args: pytest.fail("the archive was read again"))
+    monkeypatch.setattr(archives, "_members", lambda *args: pytest.fail("the archive was read again"))
     check_cifar("test")
     check_cifar("train")
 
@@ -491,7 +491,7 @@ def test_fetching_into_an_unwritable_folder_says_so(
     named.mkdir()
     (named / "mnist").write_bytes(b"")
     monkeypatch.setenv("BIONET_DATA", str(named))
-    monkeypatch.setitem(_archives.REGISTRY, "mnist", server.registry("mnist", "a"))
+    monkeypatch.setitem(archives.REGISTRY, "mnist", server.registry("mnist", "a"))
     with pytest.raises(data.DataUnavailable, match=r"cannot write to .*named.mnist"):
         data.fetch("mnist")
     assert server.asked == []
@@ -521,7 +521,7 @@ def test_a_named_folder_without_the_files_never_falls_back(
     named = tmp_path / "named"
     named.mkdir()
     monkeypatch.setenv("BIONET_DATA", str(named))
-    monkeypatch.setitem(_archives.REGISTRY, name, server.registry(name, "a"))
+    monkeypatch.setitem(archives.REGISTRY, name, server.registry(name, "a"))
     with pytest.raises(data.DataUnavailable, match=r"named.*\n.*bionet data fetch"):
         data.load(name, stand_in=stand_in)
     assert data.status(name).state == "missing"
@@ -537,7 +537,7 @@ def test_what_is_missing_is_downloaded_once(
     cache: Path, monkeypatch: pytest.MonkeyPatch, server: Server, name: str
 ) -> None:
     """The first load fetches into the cache, byte by byte as served; the second asks nobody."""
-    monkeypatch.setitem(_archives.REGISTRY, name, server.registry(name, "a"))
+    monkeypatch.setitem(archives.REGISTRY, name, server.registry(name, "a"))
     assert data.status(name).state == "missing"
     check = check_mnist if name == "mnist" else check_cifar
     check("train")
@@ -554,7 +554,7 @@ def test_what_is_missing_is_downloaded_once(
 def test_mirrors_are_tried_in_order(cache: Path, monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
     """An absent file, wrong bytes and a broken connection each lead to the next address."""
     server.behaviour.update(one="absent", two="wrong", three="short")
-    monkeypatch.setitem(_archives.REGISTRY, "mnist", server.registry("mnist", "one", "two", "three", "four"))
+    monkeypatch.setitem(archives.REGISTRY, "mnist", server.registry("mnist", "one", "two", "three", "four"))
     assert len(data.fetch("mnist")) == 4
     assert [path.split("/")[1] for path in server.asked] == ["one", "two", "three", "four"] * 4
     check_mnist("test")
@@ -568,7 +568,7 @@ def test_a_download_that_fails_leaves_nothing(
 ) -> None:
     """No half-written file stays, and each address is listed with its reason."""
     server.behaviour["a"] = how
-    monkeypatch.setitem(_archives.REGISTRY, "mnist", server.registry("mnist", "a"))
+    monkeypatch.setitem(archives.REGISTRY, "mnist", server.registry("mnist", "a"))
     with pytest.raises(data.DataUnavailable, match=reason) as failed:
         data.load("mnist")
     assert f"{server.base}/a/train-images-idx3-ubyte.gz" in str(failed.value)
@@ -579,7 +579,7 @@ def test_fetch_replaces_the_damaged_and_keeps_the_good(
     cache: Path, monkeypatch: pytest.MonkeyPatch, server: Server
 ) -> None:
     """Only the damaged and the missing file are asked for."""
-    monkeypatch.setitem(_archives.REGISTRY, "mnist", server.registry("mnist", "a"))
+    monkeypatch.setitem(archives.REGISTRY, "mnist", server.registry("mnist", "a"))
     put(cache, *MNIST_FILES)
     flip(cache / "mnist" / MNIST_FILES[1], 15)
     (cache / "mnist" / MNIST_FILES[2]).unlink()
@@ -595,7 +595,7 @@ def test_fetch_mends_a_damaged_repack(
     cache: Path, monkeypatch: pytest.MonkeyPatch, server: Server, bad: str
 ) -> None:
     """The official archive, once fetched, is preferred to a damaged repack or loose file."""
-    monkeypatch.setitem(_archives.REGISTRY, "cifar10", server.registry("cifar10", "a"))
+    monkeypatch.setitem(archives.REGISTRY, "cifar10", server.registry("cifar10", "a"))
     path = cache / "cifar10" / bad
     path.parent.mkdir(parents=True)
     path.write_bytes(b"damaged")
@@ -610,7 +610,7 @@ def test_a_bad_download_does_not_replace_what_is_there(
 ) -> None:
     """A damaged file stays until a whole one has come."""
     server.behaviour["a"] = "wrong"
-    monkeypatch.setitem(_archives.REGISTRY, "mnist", server.registry("mnist", "a"))
+    monkeypatch.setitem(archives.REGISTRY, "mnist", server.registry("mnist", "a"))
     put(cache, *MNIST_FILES)
     flip(cache / "mnist" / MNIST_FILES[0], -1)
     before = tree(cache)
@@ -644,7 +644,7 @@ def test_a_killed_download_leaves_no_file_and_is_swept_later(
     (left,) = cache.glob("mnist/.partial-*")
 
     server.behaviour["a"] = "well"
-    monkeypatch.setitem(_archives.REGISTRY, "mnist", server.registry("mnist", "a"))
+    monkeypatch.setitem(archives.REGISTRY, "mnist", server.registry("mnist", "a"))
     data.fetch("mnist")
     assert left.exists(), "a fresh one may belong to a download that still runs"
     os.utime(left, (1, 1))
@@ -661,7 +661,7 @@ def unreachable(name: str) -> tuple[Remote, ...]:
 @pytest.mark.parametrize("name", ["mnist", "cifar10"])
 def test_an_unreachable_network_is_explained(cache: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """The message says what was tried, what to set, what to run and where the files are served."""
-    monkeypatch.setitem(_archives.REGISTRY, name, unreachable(name))
+    monkeypatch.setitem(archives.REGISTRY, name, unreachable(name))
     with pytest.raises(data.DataUnavailable) as failed:
         data.load(name)
     for part in ("http://127.0.0.1:1/", "BIONET_DATA", f"bionet data fetch {name}", "refused"):
@@ -671,7 +671,7 @@ def test_an_unreachable_network_is_explained(cache: Path, monkeypatch: pytest.Mo
 
 def test_offline_forbids_downloads(cache: Path, monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
     """BIONET_OFFLINE=1 asks no server, and still reads what is here."""
-    monkeypatch.setitem(_archives.REGISTRY, "mnist", server.registry("mnist", "a"))
+    monkeypatch.setitem(archives.REGISTRY, "mnist", server.registry("mnist", "a"))
     monkeypatch.setenv("BIONET_OFFLINE", "1")
     for ask in (data.load, data.fetch):
         with pytest.raises(data.DataUnavailable, match="BIONET_OFFLINE"):
@@ -692,10 +692,10 @@ def test_the_official_addresses_serve_the_official_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """Every mirror by itself serves the files with the registered hashes."""
-    monkeypatch.setattr(pooch, "os_cache", lambda project: tmp_path)
-    for remote in _archives.REGISTRY[name]:
+    monkeypatch.setattr(platformdirs, "user_cache_dir", lambda project: tmp_path)
+    for remote in archives.REGISTRY[name]:
         for address in remote.addresses:
-            _archives.download(replace(remote, addresses=(address,)), tmp_path / name / remote.name)
+            archives.download(replace(remote, addresses=(address,)), tmp_path / name / remote.name)
     monkeypatch.delenv("BIONET_DATA", raising=False)
     assert data.status(name).state == "ready"
 
@@ -773,7 +773,7 @@ def test_photo_patches_are_pieces_of_the_photographs() -> None:
     datasets = pytest.importorskip("sklearn.datasets")
     photos = [datasets.load_sample_image(name) for name in ("china.jpg", "flower.jpg")]
     for split, side in (("train", slice(0, 512)), ("test", slice(512, 640))):
-        images, labels = _images.photo_patches(split)
+        images, labels = samples.photo_patches(split)
         for i in range(0, len(images), len(images) // 5):
             patch = np.rint(images[i].reshape(3, 32, 32) * 255)
             part = photos[labels[i]][:, side].transpose(2, 0, 1)  # (3, rows, columns)
@@ -801,7 +801,7 @@ def test_resize_against_a_scalar_loop(images: np.ndarray, size: tuple[int, int])
         lower = image[bottom, left] * (1 - x + left) + image[bottom, right] * (x - left)
         return upper * (1 - y + top) + lower * (y - top)
 
-    found = _images.resize(images, size)
+    found = samples.resize(images, size)
     assert found.dtype == np.float32
     assert found.shape == (len(images), *size)
     for n, image in enumerate(images):
@@ -816,7 +816,7 @@ def test_resize_against_a_scalar_loop(images: np.ndarray, size: tuple[int, int])
 def test_the_table_of_pixels_equals_the_division() -> None:
     """All 256 values, to the last bit."""
     every = np.arange(256, dtype=np.uint8)
-    np.testing.assert_array_equal(_images.unit_interval(every), every.astype(np.float32) / np.float32(255))
+    np.testing.assert_array_equal(samples.unit_interval(every), every.astype(np.float32) / np.float32(255))
 
 
 # Pixels
@@ -1025,3 +1025,32 @@ def test_load_folder_names_what_is_missing(pictures: Path, monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(ImportError, match="pip install pillow"):
         data.load_folder(pictures)
+
+
+WITHOUT_LZMA = """
+import sys
+for name in ("lzma", "_lzma"):
+    sys.modules[name] = None
+import numpy as np
+from bionet import data
+
+assert data.load("mnist", stand_in=True).stand_in
+assert data.status("mnist").state == "missing"
+try:
+    data.fetch("mnist")
+except data.DataUnavailable as error:
+    print(error)
+"""
+
+
+def test_a_python_without_lzma_has_its_data(tmp_path):
+    """Only a download and an .xz archive need the module; each says what is missing."""
+    tree = {**os.environ, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    tree.pop("BIONET_DATA", None)
+    tree.pop("BIONET_OFFLINE", None)
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_LZMA], env=tree, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "nothing can be downloaded by this Python" in done.stdout
+    assert "lzma" in done.stdout

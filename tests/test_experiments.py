@@ -10,9 +10,9 @@ import pytest
 from scipy.stats import ttest_1samp
 
 from bionet import data
-from bionet_reproduction import experiments
-from bionet_reproduction import records as _records
-from bionet_reproduction.experiments import TALK, Talk
+from bionet_reproduction import records, statistics, talk
+from bionet_reproduction import records
+from bionet_reproduction.talk import TALK, Talk
 
 
 @pytest.fixture(scope="module")
@@ -25,14 +25,14 @@ def mnist():
 
 def test_the_sample_has_sixty_images_a_digit():
     labels = np.arange(1000) % 10
-    order = experiments.talk_sample(labels)
+    order = talk.sample(labels)
     assert np.bincount(labels[order]).tolist() == [60] * 10
-    np.testing.assert_array_equal(order, experiments.talk_sample(labels))
+    np.testing.assert_array_equal(order, talk.sample(labels))
 
 
 def test_on_mnist_it_is_the_notebooks_sample(mnist):
     """591 distinct images of 600, as counted in the notebook."""
-    assert len(np.unique(experiments.talk_sample(mnist.labels))) == 591
+    assert len(np.unique(talk.sample(mnist.labels))) == 591
 
 
 def test_one_presentation_lasts_0358_tau_l():
@@ -42,58 +42,58 @@ def test_one_presentation_lasts_0358_tau_l():
 
 def test_the_talks_scheme_and_the_exact_solution_agree_on_its_first_images():
     digits = data.load("mnist", stand_in=True)
-    X = 0.6 * digits.images[experiments.talk_sample(digits.labels)[:4]].astype(float)  # MNIST's thin strokes
-    start = experiments.talk_start(X.shape[1])
-    euler = experiments.talk_euler(X, start)
-    exact = experiments.talk_units(init=start).fit(X)
+    X = 0.6 * digits.images[talk.sample(digits.labels)[:4]].astype(float)  # MNIST's thin strokes
+    start = talk.start(X.shape[1])
+    euler = talk.euler(X, start)
+    exact = talk.units(init=start).fit(X)
     assert np.abs(euler.W - exact.components_).mean() < 0.02
     assert abs(int(euler.wins.sum()) - int(exact.wins_.sum())) <= 4
     assert len(euler.winners) == len(euler.losers) == 4
-    np.testing.assert_array_equal(start, experiments.talk_start(X.shape[1]))
+    np.testing.assert_array_equal(start, talk.start(X.shape[1]))
 
 
 def test_euler_diverges_in_silence_at_the_papers_delta_where_the_exact_solver_says_so():
     digits = data.load("mnist", stand_in=True)
-    X = digits.images[experiments.talk_sample(digits.labels)[:3]].astype(float)
-    start = experiments.talk_start(X.shape[1])
+    X = digits.images[talk.sample(digits.labels)[:3]].astype(float)
+    start = talk.start(X.shape[1])
     with np.errstate(all="ignore"):
-        euler = experiments.talk_euler(X, start, talk=Talk(delta=0.4))
+        euler = talk.euler(X, start, talk=Talk(delta=0.4))
     assert np.isnan(euler.W).any()
-    with pytest.raises(experiments.plasticity.Divergence):
-        experiments.talk_units(init=start, delta=0.4).fit(X)
+    with pytest.raises(plasticity.Divergence):
+        talk.units(init=start, delta=0.4).fit(X)
 
 
 def test_intervals_are_students():
     values = [0.1, 0.4, 0.35, 0.2]
-    mean, low, high = experiments.interval(values)
+    mean, low, high = statistics.interval(values)
     expected = ttest_1samp(values, 0.0).confidence_interval(0.95)
     assert mean == pytest.approx(np.mean(values))
     assert (low, high) == pytest.approx((expected.low, expected.high))
     with pytest.raises(ValueError, match="at least two values"):
-        experiments.interval([0.5])
+        statistics.interval([0.5])
     with pytest.raises(ValueError, match=r"values must be finite, but holds nan at index \(1,\)"):
-        experiments.interval([0.5, math.nan])
+        statistics.interval([0.5, math.nan])
     with pytest.raises(ValueError, match=r"confidence must lie in \(0, 1\), got 95"):
-        experiments.interval(values, 95)
+        statistics.interval(values, 95)
 
 
 def test_records_are_written_whole_and_read_back(tmp_path, monkeypatch):
-    monkeypatch.setattr(_records, "results_folder", lambda: tmp_path)
+    monkeypatch.setattr(records, "results_folder", lambda: tmp_path)
     with pytest.raises(FileNotFoundError, match="bionet reproduce talk"):
-        experiments.record("talk")
-    experiments.write("talk", {"run": "talk", "values": [0.1]})
-    assert experiments.record("talk") == {"run": "talk", "values": [0.1]}
+        records.record("talk")
+    records.write("talk", {"run": "talk", "values": [0.1]})
+    assert records.record("talk") == {"run": "talk", "values": [0.1]}
     assert [p.name for p in tmp_path.iterdir()] == ["talk.json"]
     with pytest.raises(ValueError, match="JSON"):
-        experiments.write("talk", {"value": math.nan})
-    assert experiments.record("talk")["values"] == [0.1]
+        records.write("talk", {"value": math.nan})
+    assert records.record("talk")["values"] == [0.1]
 
 
 def test_the_recorded_run_is_complete():
     """Settings, seeds, data, versions, machine, seconds and commit stand beside the numbers."""
-    run = experiments.record("talk")
+    run = records.record("talk")
     assert run["run"] == "talk"
-    assert run["schema"] == experiments.SCHEMA
+    assert run["schema"] == records.SCHEMA
     known = run["provenance"]
     assert set(known) == {"data", "versions", "machine", "commit", "command"}
     assert set(known["data"]) == {"mnist/train", "mnist/test"}
@@ -112,24 +112,24 @@ def test_the_recorded_run_is_complete():
 
 
 def test_the_recorded_run_repeats_the_notebooks_weight_divergence():
-    assert experiments.record("talk")["unsupervised"]["weight_divergence"] == pytest.approx(
+    assert records.record("talk")["unsupervised"]["weight_divergence"] == pytest.approx(
         0.48201244626089, abs=1e-12
     )
 
 
 def test_the_recorded_exact_run_can_be_recomputed(mnist):
     """The record's exact solution, again from the data, in a fraction of a second."""
-    order = experiments.talk_sample(mnist.labels)
+    order = talk.sample(mnist.labels)
     X = mnist.images[order].astype(np.float64)
-    start = experiments.talk_start(X.shape[1])
-    units = experiments.talk_units(init=start).fit(X)
-    run = experiments.record("talk")["unsupervised"]
+    start = talk.start(X.shape[1])
+    units = talk.units(init=start).fit(X)
+    run = records.record("talk")["unsupervised"]
     assert np.abs(units.components_ - start).mean() == pytest.approx(run["weight_divergence_exact"], rel=1e-6)
     assert units.n_silent_ == run["silent_images_exact"]
 
 
 def test_the_comparison_table_shows_a_spread():
-    rows = experiments.compare_talk(experiments.record("talk"))
+    rows = experiments.compare_talk(records.record("talk"))
     assert len(rows) >= 8
     assert all(len(row) == 3 for row in rows)
     assert any("83.93 %" in row[1] and "seeds" in row[2] for row in rows)

@@ -1,5 +1,6 @@
 """The house: commands, environments, licences, style. One promise of the README a test."""
 
+import os
 import re
 import subprocess
 import sys
@@ -77,6 +78,55 @@ def test_workflow_and_classifiers_name_the_same_pythons():
     assert job["steps"][-1]["run"] == ".ci/run"
 
 
+MAKE = """\
+#!/bin/sh
+echo "make $* $VENV ${BIONET_DATA:-nothing} ${BIONET_OFFLINE:-online}" >>"$CALLS"
+if [ "${BIONET_OFFLINE:-}" ]; then echo "$SECOND"; else echo "$FIRST"; fi
+case "$FIRST$SECOND" in *failed*|*error*) exit 2;; esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "closing", "code"),
+    [
+        (
+            "= 100 passed, 5 skipped in 9.1s (0:00:09) =",
+            "= 90 passed in 1.0s =",
+            "190 passed, 0 failed, 5",
+            0,
+        ),
+        ("== 1 failed, 7 passed in 9.1s ==", "= 8 passed, 2 warnings in 1.0s =", "15 passed, 1 failed, 0", 1),
+        ("= 8 passed in 1.0s =", "== 2 failed, 3 passed, 1 error in 9.1s ==", "11 passed, 3 failed, 0", 1),
+        ("= 8 passed in 1.0s =", "out of memory", "8 passed, 1 failed, 0", 1),
+    ],
+)
+def test_ci_runs_the_readme_command_twice_and_ends_with_the_sums(first, second, closing, code, tmp_path):
+    """With data, then without any, in one environment that is not the user's."""
+    make = tmp_path / "make"
+    make.write_text(MAKE)
+    make.chmod(0o755)
+    (tmp_path / "data").mkdir()
+    settings = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("BIONET")},
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "BIONET_DATA": str(tmp_path / "data"),
+        "CALLS": str(tmp_path / "calls"),
+        "FIRST": first,
+        "SECOND": second,
+    }
+    done = subprocess.run(
+        ["bash", ROOT / ".ci/run"], env=settings, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.splitlines()[-1] == f"tests: {closing} skipped"
+    assert done.returncode == code
+    (one, other) = ((tmp_path / "calls").read_text()).splitlines()
+    command, target, environment, where, network = one.split()
+    assert f"{command} {target}" in read("README.md")
+    assert not Path(environment).is_relative_to(ROOT)
+    assert (where, network) == (str(tmp_path / "data"), "online")
+    assert other.split() == [command, target, environment, "nothing", "1"]
+
+
 def test_readme_names_existing_targets():
     """Every `make x` in README and on the run page is a target."""
     targets = set(re.findall(r"^([a-z]+):", read("Makefile"), flags=re.MULTILINE))
@@ -108,16 +158,35 @@ def test_citation_agrees_with_project():
     )
 
 
-def test_no_machine_paths_in_the_project():
-    """Nothing committed names a folder of one machine."""
+def committed_texts() -> list[tuple[str, str]]:
+    """Name and text of every committed file that people write or read."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode:
         pytest.skip("not a git checkout")
+    written = {"", ".py", ".md", ".ipynb", ".yml", ".toml", ".json", ".cfg", ".cff", ".txt"}
+    names = [name for name in filter(None, listed.stdout.split("\0")) if Path(name).suffix in written]
+    return [(name, read(name)) for name in names if (ROOT / name).exists()]
+
+
+def test_no_machine_paths_in_the_project():
+    """Nothing committed names a folder of one machine."""
     private = re.compile(r"(?<![\w.~-])/(?:home|root|tmp|work|Users)/\w")
-    for name in filter(None, listed.stdout.split("\0")):
-        path = ROOT / name
-        if path.suffix in {".py", ".md", ".ipynb", ".yml", ".toml", ".json", ".cfg"} and path.exists():
-            found = private.search(path.read_text(encoding="utf-8"))
+    for name, text in committed_texts():
+        found = private.search(text)
+        assert not found, f"{name}: {found[0]}"
+
+
+def test_nobody_is_told_to_install_a_stranger_of_our_name():
+    """`bionet` on the package index is another project: no text installs it, and ours is called otherwise."""
+    assert name_of(PROJECT["name"]) != "bionet"
+    stranger = re.compile(r"""\binstall\b[^\n`]*?[\s'"\\]bionet(?![\w.-])|(?<![\w.-])bionet\[[a-z]""")
+    for told in ("pip install 'bionet[fast]'", "install -U bionet", r"install \"bionet[x]\"", "bionet[x]"):
+        assert stranger.search(told)
+    for fine in ("pip install numba", "pip install bionet-reproduction", "pip install -e '.[fast]'"):
+        assert not stranger.search(fine)
+    for name, text in committed_texts():
+        if name != "tests/test_house.py":
+            found = stranger.search(text)
             assert not found, f"{name}: {found[0]}"
 
 

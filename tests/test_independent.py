@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+from oracles import assert_within, rounding
 
 from bionet import attacks, data
 from bionet.attacks import independent
@@ -17,7 +18,7 @@ from bionet.readout import PowerReadout
 
 installed = pytest.mark.skipif(
     importlib.util.find_spec("art") is None,
-    reason="THE LIBRARY'S ATTACKS ARE NOT TESTED: pip install 'bionet[attacks]'",
+    reason="THE LIBRARY'S ATTACKS ARE NOT TESTED: pip install adversarial-robustness-toolbox",
 )
 
 
@@ -119,14 +120,14 @@ def test_the_librarys_gradients_are_those_of_the_classifier():
     value, gradient = model.loss_gradient(X, y, "margin")
     np.testing.assert_array_equal(wrapped.compute_loss(pictures, one_hot), value)
     scaled = gradient / np.abs(gradient).max(axis=1, keepdims=True)
-    np.testing.assert_allclose(wrapped.loss_gradient(pictures, one_hot).reshape(12, 9), scaled)
+    few = rounding(4)  # the same gradients, at most divided by their largest entry
+    assert_within(wrapped.loss_gradient(pictures, one_hot).reshape(12, 9), scaled, few)
     each = wrapped.class_gradient(pictures)
     assert each.shape == (12, 3, 1, 3, 3)
-    np.testing.assert_allclose(
-        each[:, 1].reshape(12, 9), model.input_gradient(X, np.eye(3)[np.ones(12, int)])
-    )
-    np.testing.assert_allclose(wrapped.class_gradient(pictures, label=1)[:, 0], each[:, 1])
-    np.testing.assert_allclose(wrapped.class_gradient(pictures, label=y)[:, 0], each[np.arange(12), y])
+    size = few * np.abs(each).max()
+    assert_within(each[:, 1].reshape(12, 9), model.input_gradient(X, np.eye(3)[np.ones(12, int)]), size)
+    assert_within(wrapped.class_gradient(pictures, label=1)[:, 0], each[:, 1], size)
+    assert_within(wrapped.class_gradient(pictures, label=y)[:, 0], each[np.arange(12), y], size)
 
 
 @installed
@@ -157,5 +158,5 @@ def test_without_the_library_the_error_names_the_extra(digits, monkeypatch):
         lambda: independent.square(model, X, y, 0.1, shape=shape),
         lambda: independent.hop_skip_jump(model, X, y),
     ):
-        with pytest.raises(ModuleNotFoundError, match=r"pip install 'bionet\[attacks\]'"):
+        with pytest.raises(ModuleNotFoundError, match="pip install adversarial-robustness-toolbox"):
             call()

@@ -9,8 +9,8 @@ from bionet import data
 from bionet.activations import unit_norm
 from bionet.readout import PowerReadout
 from bionet.units import lebesgue_norms
-from bionet_reproduction import cells, experiments
-from bionet_reproduction import records as _records
+from bionet_reproduction import cells, paper, records
+from bionet_reproduction import records
 from bionet_reproduction.runs import dynamical
 from bionet_reproduction.runs import mnist as paper
 
@@ -69,7 +69,7 @@ def tiny(tmp_path, monkeypatch):
     }.items():
         monkeypatch.setattr(dynamical, name, value)
     monkeypatch.setattr(experiments, "results_folder", lambda: tmp_path / "results")
-    monkeypatch.setattr(_records, "results_folder", lambda: tmp_path / "results")
+    monkeypatch.setattr(records, "results_folder", lambda: tmp_path / "results")
     monkeypatch.setenv("BIONET_RUNS", str(tmp_path / "runs"))
     caches = (cells.images, cells.seen)
     for cached in caches:
@@ -81,10 +81,10 @@ def tiny(tmp_path, monkeypatch):
 
 def test_every_run_records_itself(tiny):
     for name in RUNS:
-        record = experiments.RUNS[name][0](seeds=2, progress=False)
-        experiments.write(name, record)
-        _records.validate(record)
-        assert experiments.record(name) == json.loads(json.dumps(record))
+        record = experiments.RUNS[name].make()(seeds=2, progress=False)
+        records.write(name, record)
+        records.validate(record)
+        assert records.record(name) == json.loads(json.dumps(record))
         table = experiments.compare(record)
         assert len(table) > 1
         assert all(len(row) == 3 for row in table)
@@ -92,7 +92,7 @@ def test_every_run_records_itself(tiny):
 
 def test_the_stored_net_scores_as_recorded(tiny):
     record = paper.reproduce_mnist(seeds=2, progress=False)
-    net = experiments.load_trained("mnist")
+    net = records.load_trained("mnist")
     test = data.load("mnist", split="test")
     error = 100 * (1 - net.score(test.images, test.labels))
     assert error == pytest.approx(record["readouts"]["power"]["test"]["values"][0], abs=0.5)
@@ -153,10 +153,10 @@ def test_the_papers_grid_has_33_cells_and_146_is_its_least():
 @pytest.mark.parametrize("name", RUNS)
 def test_recorded_runs_keep_the_schema(name):
     try:
-        record = experiments.record(name)
+        record = records.record(name)
     except FileNotFoundError:
         pytest.skip(f"{name} has not been recorded")
-    _records.validate(record)
+    records.validate(record)
 
 
 def test_a_broken_record_is_refused():
@@ -167,7 +167,7 @@ def test_a_broken_record_is_refused():
         "provenance": {"data": {}, "versions": {}, "machine": {}, "commit": "0" * 40, "command": "bionet"},
         "test": cells.summary([1.0, 2.0]),
     }
-    _records.validate(good)
+    records.validate(good)
     for change, message in (
         ({"schema": "1"}, "schema"),
         ({"provenance": {}}, "provenance"),
@@ -175,7 +175,7 @@ def test_a_broken_record_is_refused():
         ({"test": {"values": []}}, "values"),
     ):
         with pytest.raises(ValueError, match=message):
-            _records.validate({**good, **change})
+            records.validate({**good, **change})
 
 
 def test_the_dynamical_model_is_compared_with_the_ranking_rule_by_hand():

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from oracles import assert_no_worse_than, assert_within, backward_bound, rounding
 from sklearn.base import clone
 
 from bionet import losses
-from bionet.fast import ranked as _ranked_host
-from bionet.fast import readout as _readout_host
+from bionet.fast import ranked
+from bionet.fast import readout as fast_readout
 from bionet.optim import Adam
 from bionet.persistence import load, save
 from bionet.readout import PowerReadout
 
-pytestmark = pytest.mark.skipif(_readout_host.compiled is None, reason="Numba is not installed")
-LOSSES = _readout_host.LOSSES
+pytestmark = pytest.mark.skipif(fast_readout.compiled is None, reason="Numba is not installed")
+LOSSES = fast_readout.LOSSES
 WHOLE = {"n": 1.0, "unit_norm": False, "rectify": False, "random_state": 0, "learning_rate": 1e-2}
 
 
@@ -29,11 +30,26 @@ def pair(X, y, **changes):
     return [clone(model).set_params(engine=engine).fit(X, y) for engine in ("numpy", "numba")]
 
 
-def assert_alike(one, other, **tolerance):
-    for name in ("coef_", "intercept_", "loss_history_"):
-        np.testing.assert_allclose(getattr(other, name), getattr(one, name), err_msg=name, **tolerance)
+LEARNT = ("coef_", "intercept_", "loss_history_")
+
+
+def assert_alike(one, other, X, train):
+    """As near as two orders of summation can be: over the features, over the images of a step.
+
+    `train` is what `one` did with the images.
+    """
+    for name in LEARNT:
+        bound = backward_bound(lambda Z, n=name: getattr(train(Z), n), X, terms=X.shape[1] + 10, draws=2)
+        assert_within(getattr(other, name), getattr(one, name), 2 * bound)
     assert one.n_iter_ == other.n_iter_
     assert one.coef_.dtype == other.coef_.dtype
+
+
+def assert_alike_fits(X, y, **changes):
+    """Both engines after `fit`; returns the readouts."""
+    one, other = pair(X, y, **changes)
+    assert_alike(one, other, X, lambda Z: clone(one).fit(Z, y))
+    return one, other
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -46,29 +62,30 @@ def test_hundreds_of_steps_are_the_definition(loss, intercept, optimizer, classe
     settings = {"batch_size": 10, "n_epochs": 50, "optimizer": optimizer}
     if optimizer == "sgd":
         settings["learning_rate"] = 1e-4
-    one, other = pair(X, y, loss=loss, fit_intercept=intercept, **settings)
+    one, _ = assert_alike_fits(X, y, loss=loss, fit_intercept=intercept, **settings)
     assert one.n_iter_ == 300
-    assert_alike(one, other, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 7, 53, 100])
 def test_any_size_of_minibatch(batch_size):
-    one, other = pair(*problem(), batch_size=batch_size, n_epochs=4, fit_intercept=True)
-    assert_alike(one, other, rtol=1e-10, atol=1e-12)
+    assert_alike_fits(*problem(), batch_size=batch_size, n_epochs=4, fit_intercept=True)
 
 
 @pytest.mark.parametrize("m", [1.0, 1.5, 2.0, 3.3, 6.0, 40.0])
 def test_any_exponent_of_the_loss(m):
-    one, other = pair(*problem(), m=m, beta=0.3, batch_size=10, n_epochs=5)
-    assert_alike(one, other, rtol=1e-10, atol=1e-12)
+    assert_alike_fits(*problem(), m=m, beta=0.3, batch_size=10, n_epochs=5)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_single_precision(loss):
+    """The compiled sums err no more than a few times what NumPy's err."""
     X, y = problem(dtype=np.float32)
     one, other = pair(X, y, loss=loss, batch_size=10, n_epochs=30, fit_intercept=True)
+    exact = clone(one).fit(X.astype(np.float64), y)
     assert other.coef_.dtype == np.float32
-    assert_alike(one, other, rtol=1e-3, atol=1e-4)
+    for name in LEARNT:
+        fast, plain = (np.array(getattr(model, name), np.float32) for model in (other, one))
+        assert_no_worse_than(fast, plain, np.array(getattr(exact, name)), 4)
 
 
 def test_a_hidden_layer_a_schedule_and_the_choice_of_the_engine():
@@ -77,10 +94,11 @@ def test_a_hidden_layer_a_schedule_and_the_choice_of_the_engine():
     settings = {
         "n": 4.5, "unit_norm": True, "rectify": True, "learning_rate": ((3, 1e-2), (2, 1e-3)), "n_epochs": 5,
         "units": rng.standard_normal((33, 12)), "batch_size": 10,
+        "beta": 0.1,  # saturated outputs would lose digits in 1 - c^2, and Adam brings the rest to full size
     }  # fmt: skip
     model = PowerReadout(**{**WHOLE, **settings})
     one, other = (clone(model).set_params(engine=engine).fit(X, y) for engine in ("numpy", "numba"))
-    assert_alike(one, other, rtol=1e-10, atol=1e-10)
+    assert_alike(one, other, X, lambda Z: clone(one).fit(Z, y))
     chosen = clone(model).fit(X, y)
     np.testing.assert_array_equal(chosen.coef_, other.coef_)
 
@@ -110,15 +128,20 @@ def test_two_runs_are_equal_bit_by_bit():
 def test_partial_fit_goes_on_with_the_state_of_the_optimiser_whatever_the_engine(engines):
     X, y = problem()
     model = PowerReadout(None, **WHOLE, batch_size=10, n_epochs=3, fit_intercept=True)
-    mixed = clone(model).set_params(engine=engines[0]).fit(X, y)
-    expected = clone(model).set_params(engine="numpy").fit(X, y)
-    mixed.engine = engines[1]
-    for _ in range(5):
-        mixed.partial_fit(X, y)
-        expected.partial_fit(X, y)
-    assert_alike(expected, mixed, rtol=1e-10, atol=1e-12)
+
+    def train(X, first="numpy", second="numpy"):
+        net = clone(model).set_params(engine=first).fit(X, y)
+        net.engine = second
+        for _ in range(5):
+            net.partial_fit(X, y)
+        return net
+
+    expected, mixed = train(X), train(X, *engines)
+    assert_alike(expected, mixed, X, train)
     assert mixed._optimizer.steps == 23
-    np.testing.assert_allclose(mixed._optimizer.means[1], expected._optimizer.means[1], rtol=1e-9, atol=1e-14)
+    mean = expected._optimizer.means[1]
+    bound = backward_bound(lambda Z: train(Z)._optimizer.means[1], X, terms=X.shape[1] + 10, draws=2)
+    assert_within(mixed._optimizer.means[1], mean, 2 * bound)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -136,11 +159,12 @@ def test_numbers_out_of_range_mean_what_they_mean_in_numpy(loss, value):
         expected = start[0].copy()
         Adam().step([expected], [dS.sum(axis=0) / 3], 0.1)
     intercept = start[0].copy()
-    total = _readout_host.learn(
+    total = fast_readout.learn(
         X, index, np.arange(3), 3, np.zeros((3, 1)), intercept, True, Adam(), 0.1, loss, 6.0, 1.0
     )
-    np.testing.assert_allclose(total, value.sum(), rtol=1e-12)
-    np.testing.assert_allclose(intercept, expected, rtol=1e-10, atol=1e-12)
+    few = rounding(40)  # operations on three images and three classes; Adam's first step is the rate, 0.1
+    assert_within(total, value.sum(), few * (1 + abs(value.sum())))
+    assert_within(intercept, expected, few * (0.1 + np.abs(expected)))
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -162,8 +186,8 @@ def test_features_of_infinity_stop_it():
 def test_without_numba(monkeypatch):
     X, y = problem()
     expected = PowerReadout(None, **WHOLE, engine="numpy", n_epochs=2).fit(X, y)
-    monkeypatch.setattr(_ranked_host, "compiled", None)
-    monkeypatch.setattr(_readout_host, "compiled", None)
+    monkeypatch.setattr(ranked, "compiled", None)
+    monkeypatch.setattr(fast_readout, "compiled", None)
     with pytest.raises(RuntimeError, match="engine='numba' needs Numba: pip install"):
         PowerReadout(None, engine="numba").fit(X, y)
     np.testing.assert_array_equal(PowerReadout(None, **WHOLE, n_epochs=2).fit(X, y).coef_, expected.coef_)
@@ -176,11 +200,11 @@ def test_an_unknown_engine_is_refused():
 
 def test_large_minibatches_stay_with_the_matrix_products():
     X, _ = problem()
-    assert _readout_host.serves("auto", 10, X)
-    assert not _readout_host.serves("auto", _readout_host.LARGEST + 1, X)
-    assert _readout_host.serves("numba", _readout_host.LARGEST + 1, X)
-    assert not _readout_host.serves("numba", 10, X, X.astype(np.float32))
-    assert not _readout_host.serves("numpy", 10, X)
+    assert fast_readout.serves("auto", 10, X)
+    assert not fast_readout.serves("auto", fast_readout.LARGEST + 1, X)
+    assert fast_readout.serves("numba", fast_readout.LARGEST + 1, X)
+    assert not fast_readout.serves("numba", 10, X, X.astype(np.float32))
+    assert not fast_readout.serves("numpy", 10, X)
 
 
 def test_a_saved_readout_keeps_its_engine_and_learns_on(tmp_path):

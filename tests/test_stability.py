@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from bionet import plasticity
 from bionet.measures import stability
 from bionet.units import CompetingUnits
-from bionet_reproduction import experiments
-from bionet_reproduction.runs import stability as _stability_maps
+from bionet_reproduction import records, talk
+from bionet_reproduction.runs import stability as stability_run
 
 TALK = {"w_inh": 0.7, "h_star": 3.0}
 outside = st.floats(1.01, 50.0)
@@ -201,24 +201,24 @@ def test_the_effective_number_lies_between_and_refuses_nonsense():
 def test_the_maps_at_a_small_size():
     """Every cell of both maps, on few images: counts within bounds, nothing lost inside the ball."""
     X, start = pictures(6), np.random.default_rng(0).random((8, 30))
-    found = _stability_maps.divergence_map(X, start, **TALK, progress=False)
+    found = stability_run.divergence_map(X, start, **TALK, progress=False)
     assert {0.01, 0.4} <= {round(d, 12) for d in found["deltas"]}
     for table in found["durations"].values():
         lost = np.array(table["measured"])
         assert lost.shape == np.shape(table["predicted"]) == (len(found["norms"]), len(found["deltas"]))
         assert not lost[np.array(found["norms"]) < 0.8].any()
-    cells = _stability_maps.recruitment_map(
+    cells = stability_run.recruitment_map(
         X, {"uniform": start}, delta=0.4, durations=(0.1,), progress=False
     )
     assert all(0 <= c["effective"] <= c["winners"] + 0.1 <= 8.1 for c in cells)
-    assert all(c["winners"] == 8 and not c["diverged"] for c in _stability_maps.kept_alive(cells, 8))
+    assert all(c["winners"] == 8 and not c["diverged"] for c in stability_run.kept_alive(cells, 8))
 
 
 def test_the_record_holds_both_maps():
-    run = experiments.record("stability")
+    run = records.record("stability")
     hidden = run["settings"]["n_hidden"]
     part = run["divergence"]
-    talk = _stability_maps.TALK_ROW
+    talk = stability_run.TALK_ROW
     assert part["norms"][talk] == pytest.approx(16.2, abs=0.1)
     for table in part["durations"].values():
         measured, predicted = np.array(table["measured"]), np.array(table["predicted"])
@@ -236,10 +236,10 @@ def test_a_cell_of_the_record_can_be_recomputed():
         mnist = data.load("mnist")
     except data.DataUnavailable as error:
         pytest.skip(f"MNIST is not at hand: {error}")
-    X = mnist.images[experiments.talk_sample(mnist.labels)].astype(np.float64)
-    start = experiments.talk_start(X.shape[1])
-    run = experiments.record("stability")["divergence"]
-    row = run["durations"]["0.358"]["measured"][_stability_maps.TALK_ROW]
+    X = mnist.images[talk.sample(mnist.labels)].astype(np.float64)
+    start = talk.start(X.shape[1])
+    run = records.record("stability")["divergence"]
+    row = run["durations"]["0.358"]["measured"][stability_run.TALK_ROW]
     found = stability.diverging_units(X, start, delta=0.4, duration=0.358, **TALK)
     assert found.diverged.sum() == pytest.approx(
         row[run["deltas"].index(max(d for d in run["deltas"] if d < 0.41))], abs=3

@@ -58,7 +58,7 @@ def test_a_key_depends_on_the_settings_alone():
 def test_the_same_sweep_on_a_dask_cluster(tmp_path):
     """Two workers in processes of their own; results come back and are kept here."""
     distributed = pytest.importorskip(
-        "distributed", reason="Dask is not installed: pip install 'bionet[dask]'"
+        "distributed", reason="Dask is not installed: pip install 'dask[distributed]'"
     )
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None

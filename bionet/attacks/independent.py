@@ -231,7 +231,7 @@ def _evasion() -> Any:
             from art.attacks import evasion
     except ImportError as error:
         raise ModuleNotFoundError(
-            "the adversarial-robustness-toolbox comes with the extra 'attacks': pip install 'bionet[attacks]'"
+            "the adversarial-robustness-toolbox is not installed: pip install adversarial-robustness-toolbox"
         ) from error
     return evasion
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import binom
 
-from bionet import checks as validation
+from bionet import checks
 from bionet.attacks.ball import Ball, direction
 from bionet.backend import Array, blocks, floating, namespace, require_number, to_host
 
@@ -65,10 +65,10 @@ def minimal_l2(
     xp, X = floating(X)
     if X.ndim != 2 or 0 in X.shape or not (float(xp.min(X)) >= 0.0 and float(xp.max(X)) <= 1.0):
         raise ValueError(f"expected images of shape (samples, features) with pixels in [0, 1], got {X.shape}")
-    steps, bisections = validation.integer("steps", steps), validation.integer("bisections", bisections, 0)
+    steps, bisections = checks.integer("steps", steps), checks.integer("bisections", bisections, 0)
     start = require_number("start", start, 0.0, open_low=True)
     gamma = require_number("gamma", gamma, 0.0, 1.0, open_low=True, open_high=True)
-    index = validation.labels(model, X, y, reset=False)
+    index = checks.labels(model, X, y, reset=False)
     images, distances = [], []
     for block in blocks(X.shape[0], _BLOCK):
         part, target = X[block, :], index[block]

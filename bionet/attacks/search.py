@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from bionet import checks as validation
+from bionet import checks
 from bionet import losses
 from bionet.attacks.ball import NORMS, Ball, direction, draw
 from bionet.attacks.minimal import median_interval, minimal_l2
@@ -253,7 +253,7 @@ class PGD:
         if self.dtype is not None:
             choice("dtype", self.dtype, ("float32", "float64"))
             X = xp.astype(X, getattr(xp, self.dtype), copy=False)
-        index = validation.labels(model, X, y, reset=False)
+        index = checks.labels(model, X, y, reset=False)
         streams = generators(random_state, restarts)
         bar = tqdm(
             total=restarts * len(range(0, X.shape[0], _BLOCK)),

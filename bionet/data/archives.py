@@ -10,7 +10,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import logging
-import lzma
 import os
 import shutil
 import sys
@@ -25,19 +24,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+import platformdirs
 from numpy.typing import NDArray
 from tqdm import tqdm
-
-with warnings.catch_warnings():  # in a notebook tqdm.auto, which pooch imports, misses its widgets
-    warnings.filterwarnings("ignore", message="IProgress not found")
-    import pooch
 
 logger = logging.getLogger(__name__)
 
 Bytes = NDArray[np.uint8]
-
-# What a damaged or half-written compressed file raises while it is read.
-_UNREADABLE = (EOFError, gzip.BadGzipFile, lzma.LZMAError, tarfile.TarError, zlib.error)
 
 _STALE_AFTER = 3600.0  # seconds after which another process's download counts as dead
 
@@ -118,7 +111,7 @@ _CIFAR_FOLDER = "cifar-10-batches-bin"
 
 def cache_folder() -> Path:
     """Return the user's own cache folder for this package (it may not exist yet)."""
-    return Path(pooch.os_cache("bionet"))
+    return Path(platformdirs.user_cache_dir("bionet"))
 
 
 def download(remote: Remote, target: Path) -> None:
@@ -137,6 +130,13 @@ def download(remote: Remote, target: Path) -> None:
         No address gave the intact file (each one's reason is listed), or the folder
         cannot be written.
     """
+    with warnings.catch_warnings():  # in a notebook tqdm.auto, which pooch imports, misses its widgets
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        try:
+            import pooch
+        except ImportError as error:  # it needs lzma
+            raise DataUnavailable(f"nothing can be downloaded by this Python: {error}") from error
+
     downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=1 << 16, timeout=(10, 60))
     algorithm, _, digest = remote.known_hash.partition(":")
     reasons = []
@@ -162,6 +162,16 @@ def download(remote: Remote, target: Path) -> None:
             "set BIONET_DATA to a folder that is"
         ) from error
     raise DataUnavailable(f"{remote.name} could not be downloaded:\n" + "\n".join(reasons))
+
+
+def _unreadable() -> tuple[type[Exception], ...]:
+    """What a damaged or half-written compressed file raises while it is read."""
+    errors = (EOFError, gzip.BadGzipFile, tarfile.TarError, zlib.error)
+    try:
+        from lzma import LZMAError
+    except ImportError:  # a Python built without it
+        return errors
+    return (*errors, LZMAError)
 
 
 def _sweep(folder: Path) -> None:
@@ -192,7 +202,7 @@ def read_gzip(path: Path, remote: Remote) -> bytes:
     ((member, expected),) = remote.contents.items()
     try:
         content = gzip.decompress(path.read_bytes())
-    except _UNREADABLE as error:
+    except _unreadable() as error:
         raise DataCorrupt(f"{path} is damaged: {error}") from error
     _verify(content, expected, path, member)
     return content
@@ -274,7 +284,11 @@ def _members(archive: Path, remote: Remote) -> Iterator[tuple[str, Bytes]]:
                 yield name, content
                 if not expected:
                     return
-    except _UNREADABLE as error:
+    except tarfile.CompressionError as error:  # a module that this Python was built without
+        raise DataUnavailable(
+            f"{archive} cannot be read by this Python ({error}): put {remote.name} beside it"
+        ) from error
+    except _unreadable() as error:
         raise DataCorrupt(f"{archive} is damaged: {error}") from error
 
 

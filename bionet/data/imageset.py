@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bionet.backend import namespace, to_host
-from bionet.data import samples as _images
+from bionet.data import samples
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +108,7 @@ def from_array(
     if array.dtype == np.uint8:
         if array.max() == 1:
             raise ValueError("8-bit images run from 0 to 255, but these hold only 0 and 1: convert to float")
-        pixels = _images.unit_interval(array)
+        pixels = samples.unit_interval(array)
     else:
         check_pixels(array)
         pixels = array.astype(np.float32)
@@ -174,11 +174,11 @@ def load_folder(
     folder = Path(path)
     if len(size) != 2 or min(size) < 1:
         raise ValueError(f"size must be (rows, columns), both at least 1, got {size!r}")
-    files, classes, class_names = _images.list_folder(folder)
-    pixels = np.stack([_images.read_image(file, size, color=color) for file in files])
+    files, classes, class_names = samples.list_folder(folder)
+    pixels = np.stack([samples.read_image(file, size, color=color) for file in files])
     if invert:
         pixels = 255 - pixels
-    flat = _images.unit_interval(pixels.reshape(len(files), -1))
+    flat = samples.unit_interval(pixels.reshape(len(files), -1))
     labels = np.asarray(classes, dtype=np.int64)
     shape = (3, *size) if color else tuple(size)
     return make(flat, labels, shape, folder.name, "all", f"folder {folder.name!r}", class_names)

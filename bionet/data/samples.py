@@ -48,7 +48,7 @@ def resize(images: NDArray[Any], size: tuple[int, int]) -> Floats:
     for axis, new in enumerate(size, start=1):
         old = result.shape[axis]
         centre = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
-        left = np.minimum(centre.astype(np.int64), max(old - 2, 0))
+        left = np.minimum(centre.astype(np.intp), max(old - 2, 0))
         right = np.minimum(left + 1, old - 1)
         shape = (1, new, 1) if axis == 1 else (1, 1, new)
         share = (centre - left).reshape(shape)

@@ -26,8 +26,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bionet.data import archives as _archives
-from bionet.data import samples as _images
+from bionet.data import archives
+from bionet.data import samples
 from bionet.data.archives import DataCorrupt, DataUnavailable, cache_folder
 from bionet.data.imageset import ImageSet, check_pixels, from_array, load_folder, make
 
@@ -121,7 +121,7 @@ def load(name: str, split: str = "train", *, stand_in: bool = False) -> ImageSet
     _require(name, NAMES, "data set")
     _require(split, _SPLITS, "split")
     if name == "digits":
-        images, labels = _images.digits(split)
+        images, labels = samples.digits(split)
         return make(images, labels, IMAGE_SHAPE[name], name, split, _TITLES[name], _DIGITS)
     try:
         images, labels, hashes = _read(name, split)
@@ -159,7 +159,7 @@ def fetch(name: str) -> list[Path]:
         return []
     folder = _root() / name
     fetched = []
-    for remote in _archives.REGISTRY[name]:
+    for remote in archives.REGISTRY[name]:
         try:
             _contents(folder, remote)
         except (*_ABSENT, DataCorrupt):
@@ -167,7 +167,7 @@ def fetch(name: str) -> list[Path]:
             if _offline():
                 raise DataUnavailable(_missing(name, "BIONET_OFFLINE forbids downloads")) from None
             try:
-                _archives.download(remote, target)
+                archives.download(remote, target)
             except DataUnavailable as error:
                 raise DataUnavailable(_missing(name, str(error))) from error
             fetched.append(target)
@@ -193,7 +193,7 @@ def status(name: str) -> DataStatus:
         return DataStatus(name, "embedded", "scikit-learn", "")
     folder = _root() / name
     try:
-        for remote in _archives.REGISTRY[name]:
+        for remote in archives.REGISTRY[name]:
             _contents(folder, remote)
     except _ABSENT:
         return DataStatus(name, "missing", str(folder), f"run `bionet data fetch {name}`")
@@ -205,7 +205,7 @@ def status(name: str) -> DataStatus:
 def _read(name: str, split: str) -> tuple[NDArray[np.float32], NDArray[np.int64], list[str]]:
     """Return images, labels and content hashes, from disk or, if need be, the network."""
     folder = _root() / name
-    remotes = _archives.REGISTRY[name]
+    remotes = archives.REGISTRY[name]
     try:
         try:
             return _decode(name, folder, remotes, split)
@@ -221,11 +221,11 @@ def _read(name: str, split: str) -> tuple[NDArray[np.float32], NDArray[np.int64]
 
 
 def _decode(
-    name: str, folder: Path, remotes: Sequence[_archives.Remote], split: str
+    name: str, folder: Path, remotes: Sequence[archives.Remote], split: str
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], list[str]]:
     if name == "mnist":
         chosen = remotes[:2] if split == "train" else remotes[2:]
-        images, labels = (_archives.read_gzip(folder / remote.name, remote) for remote in chosen)
+        images, labels = (archives.read_gzip(folder / remote.name, remote) for remote in chosen)
         pixels = np.frombuffer(images, np.uint8, offset=16).reshape(-1, 784)  # idx header: 4 integers
         classes = np.frombuffer(labels, np.uint8, offset=8)
         hashes = [digest for remote in chosen for digest in remote.contents.values()]
@@ -233,28 +233,28 @@ def _decode(
         (remote,) = remotes
         *batches, test = remote.contents
         members = batches if split == "train" else [test]
-        rows = _archives.read_cifar(folder, remote, members)
+        rows = archives.read_cifar(folder, remote, members)
         records = np.concatenate(rows).reshape(-1, 3073)  # 1 label byte, 3072 pixels
         pixels, classes = records[:, 1:], records[:, 0]
         hashes = [remote.contents[member] for member in members]
-    return _images.unit_interval(pixels), classes.astype(np.int64), hashes
+    return samples.unit_interval(pixels), classes.astype(np.int64), hashes
 
 
-def _contents(folder: Path, remote: _archives.Remote) -> None:
+def _contents(folder: Path, remote: archives.Remote) -> None:
     """Verify one file of a data set, or raise as the readers do."""
     if remote.name.endswith(".tar.gz"):
-        _archives.read_cifar(folder, remote, list(remote.contents))
+        archives.read_cifar(folder, remote, list(remote.contents))
     else:
-        _archives.read_gzip(folder / remote.name, remote)
+        archives.read_gzip(folder / remote.name, remote)
 
 
 def load_stand_in(name: str, split: str) -> ImageSet:
     if name == "mnist":
-        images, labels = _images.digits(split)
+        images, labels = samples.digits(split)
         source = "scikit-learn's handwritten digits, standing in for MNIST"
         class_names = _DIGITS
     else:
-        images, labels = _images.photo_patches(split)
+        images, labels = samples.photo_patches(split)
         source = "patches of scikit-learn's sample photographs, standing in for CIFAR-10"
         class_names = ("china", "flower")
     return make(images, labels, IMAGE_SHAPE[name], name, split, source, class_names, stand_in=True)
@@ -283,7 +283,7 @@ def _offline() -> bool:
 
 
 def _missing(name: str, reason: str) -> str:
-    addresses = [address for remote in _archives.REGISTRY[name] for address in remote.addresses]
+    addresses = [address for remote in archives.REGISTRY[name] for address in remote.addresses]
     folders = ", ".join(dict.fromkeys(address.rsplit("/", 1)[0] + "/" for address in addresses))
     return (
         f"{_TITLES[name]} cannot be had: {reason}\n"

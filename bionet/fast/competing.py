@@ -10,6 +10,10 @@ Nothing is approximated: the definition is one image after another through
 :func:`bionet.dynamics.steady_state`, :func:`bionet.plasticity.learning_activation` and
 :func:`bionet.plasticity.present`, and tests hold this module to it. With Numba (the extra ``fast``) the walk
 through a block runs compiled.
+
+The ball is kept as :func:`bionet.plasticity.margin` says: ``1 - |W|^2`` of a row follows through the block,
+divided by D^2, and is measured at its end. Rounding in a row grows with the row's factors f. A block ends
+before an image that would make it grow too much; the definition presents that one.
 """
 
 from __future__ import annotations
@@ -19,7 +23,6 @@ from typing import Any
 import numpy as np
 
 from bionet import plasticity
-from bionet.backend import blocks
 from bionet.fast.ranked import HostRule
 
 compiled: Any
@@ -29,6 +32,7 @@ except ImportError:  # Numba is not installed
     compiled = None
 
 BLOCK = 128  # images; more of them save work on W and cost more of the bookkeeping
+GROWTH = 16.0  # of rounding in a row within a block
 
 
 class HostDynamics:
@@ -38,7 +42,7 @@ class HostDynamics:
     ----------
     W : array, shape (hidden, features)
         Weights, C-contiguous; changed in place by :meth:`learn`.
-    wins, last_win : numpy.ndarray of int64, shape (hidden,)
+    wins, last_win : numpy.ndarray of int64 and of intp, shape (hidden,)
         Counts of the presentations with g = 1, and the index of the last such image; changed in place too.
     w_inh, h_star, delta : float
         As in :class:`bionet.units.CompetingUnits`.
@@ -75,8 +79,11 @@ class HostDynamics:
         self._scale = np.ones(hidden, dtype=W.dtype)
         self._mixture = np.zeros((hidden, BLOCK), dtype=W.dtype)
         self._changed = np.zeros(hidden, dtype=np.bool_)
+        self._margin = np.full(hidden, np.nan, dtype=W.dtype)  # 1 - |W|^2; NaN until it is asked for
+        self._near = plasticity.norm_rounding(W.shape[1], float(np.finfo(W.dtype).eps))
+        self._growth = np.ones(hidden, dtype=W.dtype)
         self._work = np.empty((3, hidden), dtype=W.dtype)
-        self._units = np.empty(hidden, dtype=np.int64)
+        self._units = np.empty(hidden, dtype=np.intp)
 
     def learn(self, X: np.ndarray, order: np.ndarray, durations: np.ndarray) -> None:
         """Present ``X[order]`` one after another, for `durations` (in tau_L), and change ``W`` in place.
@@ -86,10 +93,14 @@ class HostDynamics:
         bionet.plasticity.Divergence, ArithmeticError
             As :func:`bionet.plasticity.present`. ``W`` is then what it was before that image.
         """
-        for part in blocks(len(order), BLOCK):
-            self._learn_block(X, order[part], durations[part])
+        start, size = 0, BLOCK
+        while start < len(order):
+            part = slice(start, start + size)
+            done = self._learn_block(X, order[part], durations[part])
+            start, size = start + done, min(2 * done, BLOCK)
 
-    def _learn_block(self, X: np.ndarray, chosen: np.ndarray, durations: np.ndarray) -> None:
+    def _learn_block(self, X: np.ndarray, chosen: np.ndarray, durations: np.ndarray) -> int:
+        """Present images up to the first that rounding forbids, and that one; return how many they are."""
         U = X[chosen]
         lengths = np.sqrt(np.einsum("bf,bf->b", U, U))
         U /= np.where(lengths > 0, lengths, 1)[:, None]
@@ -102,33 +113,49 @@ class HostDynamics:
         self._bring_up_to_date(rows, self._mixture[rows, : len(chosen)] @ U)
         self._scale[rows] = 1
         self._mixture[rows] = 0
+        self._growth[rows] = 1
         self._changed[rows] = False
-        if done < len(chosen):
-            self._raise(Y[done], lengths[done], float(durations[done]))
+        if done == len(chosen):
+            return done
+        self._present(int(chosen[done]), X[chosen[done]], float(durations[done]))
+        return done + 1
 
     def _bring_up_to_date(self, rows: np.ndarray, new: np.ndarray) -> None:
-        """Write ``scale W + new``, and 0 for what is next to nothing.
+        """Write ``scale W + new``, and 0 for what is next to nothing; rows of the ball stay in it.
 
         Weights of pixels that are always blank shrink at every presentation. Once they are subnormal numbers
         they slow down every product by orders of magnitude.
         """
         if self._kernels is not None:
-            self._kernels[1](self.W, rows, self._scale, new, self._nothing)
+            self._kernels[1](self.W, rows, self._scale, new, self._nothing, self._margin, self._near)
             return
         new += self._scale[rows, None] * self.W[rows]
         new[np.abs(new) < self._nothing] = 0
+        square = plasticity.squared_norms(np, new)
+        out = (self._margin[rows] >= 0) & (square > 1)
+        if out.any():
+            new[out] = plasticity.hold(np, new[out], True)
+            square[out] = 1
         self.W[rows] = new
+        self._margin[rows] = plasticity.margin_of(np, square, new.shape[1])
 
-    def _raise(self, y: np.ndarray, length: Any, duration: float) -> None:
-        """Name the unit that diverges for the image with currents ``length * y``."""
-        rows, g = self._learners(y * length)
-        D = plasticity.boost_coefficients(np, y[rows], g * (length * y.dtype.type(duration)))[2]
+    def _present(self, index: int, v: np.ndarray, duration: float) -> None:
+        """Present one image by the definition."""
+        rows, g = self._learners(self.W @ v)
         try:
-            plasticity.raise_divergence(np, D, y[rows], g, np.asarray(length), duration)
+            new = plasticity.present(self.W[rows], v, g, duration)
         except plasticity.Divergence as error:
             unit = int(rows[error.unit])
             raise plasticity.Divergence(unit, error.y, error.time, duration) from None
-        raise plasticity.out_of_range(np.asarray(length), duration)
+        new[np.abs(new) < self._nothing] = 0
+        self.W[rows] = new
+        self._margin[rows] = np.nan
+        self._count(index, rows[g > 0])
+
+    def _count(self, index: int, winners: np.ndarray) -> None:
+        self.wins[winners] += 1
+        self.last_win[winners] = index
+        self.n_silent += not winners.size
 
     def _learners(self, currents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Equations 1 and 2: the units with g != 0, and their g. Only strong currents are sorted."""
@@ -156,20 +183,22 @@ class HostDynamics:
         lengths: np.ndarray,
         rapidity: np.ndarray,
     ) -> int:
-        """Present the block's images in turn; return how many went well."""
+        """Present the block's images in turn; return how many rounding allowed, none of them diverging."""
         scale, mixture = self._scale, self._mixture
+        unknown = np.flatnonzero(np.isnan(self._margin))
+        self._margin[unknown] = plasticity.margin(np, self.W[unknown])
         for b, index in enumerate(chosen.tolist()):
             rows, g = self._learners(Y[b] * lengths[b])
-            kept, along, D = plasticity.boost_coefficients(np, Y[b, rows], g * rapidity[b])
-            if not (D > 0).all():
+            gap = self._margin[rows] * scale[rows] ** 2  # 1 - |row|^2 now, and 1 - y^2 is not less
+            kept, along, D = plasticity.boost_coefficients(np, Y[b, rows], g * rapidity[b], gap)
+            growth = kept * self._growth[rows]
+            if not ((D > 0) & (growth <= GROWTH)).all():
                 return b
-            winners = rows[g > 0]
-            self.wins[winners] += 1
-            self.last_win[winners] = index
-            self.n_silent += not winners.size
+            self._count(index, rows[g > 0])
             if rapidity[b] == 0 or not rows.size:
                 continue
             self._changed[rows] = True
+            self._growth[rows] = np.maximum(growth, 1)
             scale[rows] *= kept
             mixture[rows, :b] *= kept[:, None]
             mixture[rows, b] = along
@@ -188,6 +217,7 @@ class HostDynamics:
         done, silent = self._kernels[0](
             chosen, Y, overlaps, lengths, rapidity, self.w_inh, self.h_star, self.relative, self.delta,
             self._scale, self._mixture, self._changed, self.wins, self.last_win, self._work, self._units,
+            self.W, self._margin, self._near, self._growth, GROWTH,
         )  # fmt: skip
         self.n_silent += silent
         return done

@@ -12,8 +12,12 @@ import numpy as np
 def _walk(
     chosen, Y, overlaps, lengths, rapidity, w_inh, h_star, relative, delta,
     scale, mixture, changed, wins, last_win, work, units,
+    W, margin, near_sphere, growth, most_growth,
 ):  # fmt: skip
-    """Return how many images of the block were presented, and how many of them reached no threshold."""
+    """Return how many images of the block were presented, and how many of them reached no threshold.
+
+    It stops before an image that makes a row diverge, or its rounding grow beyond `most_growth`.
+    """
     B, hidden = Y.shape
     real = Y.dtype.type
     w = real(w_inh)
@@ -73,17 +77,23 @@ def _walk(
                 learners += 1
         # Equation 3: first all coefficients, so that an image changes all of its rows or none.
         for i in range(learners):
+            u = units[i]
             s = work[0, i] * rapidity[b]
             sign = np.sign(s)
             size = abs(s)
             e = np.exp(-size)
-            gone = np.expm1(-size)
-            yu = y[units[i]]
-            D = (one + sign * yu) + (one - sign * yu) * (e * e)
-            if not D > 0:
+            t = sign * y[u]
+            if np.isnan(margin[u]):
+                margin[u] = _margin(W[u], near_sphere)
+            least = margin[u] * (scale[u] * scale[u]) / (one + abs(t))  # 1 - |row|^2 now; 1 - y^2 is not less
+            near = max(one + t, least)
+            far = max(one - t, least)
+            D = near + far * (e * e)
+            kept = two * e / D
+            if not (D > 0 and kept * growth[u] <= most_growth):
                 return b, silent
-            work[1, i] = two * e / D
-            work[2, i] = (yu * (gone * gone) - sign * np.expm1(-two * size)) / D
+            work[1, i] = kept
+            work[2, i] = -sign * np.expm1(-size) * (near + e * far) / D
         won = False
         for i in range(learners):
             if work[0, i] > 0:
@@ -99,6 +109,7 @@ def _walk(
             kept = work[1, i]
             changed[u] = True
             scale[u] *= kept
+            growth[u] = max(growth[u] * kept, one)
             for j in range(b):
                 mixture[u, j] *= kept
             mixture[u, b] = work[2, i]
@@ -111,8 +122,8 @@ def _walk(
     return B, silent
 
 
-def _bring_up_to_date(W, rows, scale, new, nothing):
-    """``W = scale W + new`` in these rows, and 0 for what is next to nothing."""
+def _bring_up_to_date(W, rows, scale, new, nothing, margin, near_sphere):
+    """``W = scale W + new`` in these rows, and 0 for what is next to nothing; rows of the ball stay in it."""
     zero = W.dtype.type(0)
     limit = W.dtype.type(nothing)
     for i in range(rows.shape[0]):
@@ -121,6 +132,23 @@ def _bring_up_to_date(W, rows, scale, new, nothing):
         for j in range(W.shape[1]):
             x = f * W[r, j] + new[i, j]
             W[r, j] = zero if abs(x) < limit else x
+        left = _margin(W[r], 0.0)
+        if left < 0 and margin[r] >= 0:
+            norm = W.dtype.type(np.sqrt(1 - left))
+            for j in range(W.shape[1]):
+                W[r, j] /= norm
+            left = 0.0
+        margin[r] = 0.0 if -near_sphere <= left < 0 else left
+
+
+@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath={"reassoc"})
+def _margin(row, near_sphere):
+    """:func:`bionet.plasticity.margin` of one row, summed in float64."""
+    total = 0.0
+    for x in row:
+        total += np.float64(x) * np.float64(x)
+    left = 1.0 - total
+    return 0.0 if -near_sphere <= left < 0 else left
 
 
 @cache

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import _sparsetools, csr_array
 
-from bionet.backend import blocks
+from bionet.backend import blas_threads_for, blocks
 from bionet.ranking import SMALLEST
 
 compiled: Any
@@ -87,25 +87,25 @@ class HostRule:
         most = min(2 * size, hidden)  # rows that one minibatch can touch
         dtype = W.dtype
         self._sparse = None
-        self._touched = np.empty(most, dtype=np.int64)
+        self._touched = np.empty(most, dtype=np.intp)
         self._rows = np.empty((most, features), dtype=dtype)  # their change
         self._count = np.zeros(hidden, dtype=np.int64)
         if self._compiled:
             density = np.count_nonzero(self.X) / self.X.size
             self._kernels = compiled.kernels()
-            self._slot = np.full(hidden, -1, dtype=np.int64)
+            self._slot = np.full(hidden, -1, dtype=np.intp)
             self._coefficient = np.empty(most, dtype=np.float64)
             self._bits = self._rows.view(np.uint32 if dtype == np.float32 else np.uint64)
             self._no_sign = self._bits.dtype.type(2 ** (8 * self._bits.itemsize - 1) - 1)
             self._largest = np.empty(most, dtype=self._bits.dtype)
-            self._pair = np.empty((size, 2), dtype=np.int64)
+            self._pair = np.empty((size, 2), dtype=np.intp)
             self._values = np.empty((size, k), dtype=dtype)
-            self._units = np.empty((size, k), dtype=np.int64)
+            self._units = np.empty((size, k), dtype=np.intp)
             if density < SPARSE_BELOW:
                 sparse = csr_array(self.X)
                 self._sparse = tuple(
                     np.ascontiguousarray(a, dtype=t)
-                    for a, t in ((sparse.indptr, np.int64), (sparse.indices, np.int32), (sparse.data, dtype))
+                    for a, t in ((sparse.indptr, np.intp), (sparse.indices, np.int32), (sparse.data, dtype))
                 )
                 tiles, width = compiled.tiling(hidden)
                 self.currents = np.zeros((size, tiles * width), dtype=dtype)
@@ -135,15 +135,14 @@ class HostRule:
             For ``"numba"`` where it is not installed.
         """
         if engine == "numba" and compiled is None:
-            raise RuntimeError(
-                "engine='numba' needs Numba: pip install 'bionet[fast]', or use engine='numpy'"
-            )
+            raise RuntimeError("engine='numba' needs Numba: pip install numba, or use engine='numpy'")
         return "numpy" if engine == "numpy" or compiled is None else "numba"
 
     def learn(self, order: np.ndarray, rate: float) -> None:
         """Pass over ``X[order]`` once, a minibatch at a time, and change ``W`` in place."""
-        for block in blocks(len(order), self.size):
-            self.step(order[block], rate)
+        with blas_threads_for(self.size * self.W.size):
+            for block in blocks(len(order), self.size):
+                self.step(order[block], rate)
 
     def _covectors(self) -> np.ndarray:
         """All of them, by the function that keeps them up to date: a resumed run has the same bits."""

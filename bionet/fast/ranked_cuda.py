@@ -5,8 +5,9 @@ weights and the number of the minibatch live on the device, so the five can be c
 and replayed for every minibatch of an epoch; nothing returns to the host before its end. Sums are taken in a
 fixed order, without floating-point atomics: a run gives the same bits every time on the same device.
 
-The definition is :func:`bionet.ranking.ranked_step_unchecked`; tests hold this module to it. The kernels are
-plain enough to be compiled for the host too, one thread a block, which is how they are tested without a GPU.
+The definition is :func:`bionet.ranking.ranked_step_unchecked`; tests hold this module to it. The kernels, in
+``ranked_cuda.cu``, are plain enough to be compiled for the host too, a thread of its own for each of theirs,
+which is how they are tested without a GPU.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import ctypes
 import warnings
 import weakref
+from importlib import resources
 from typing import Any
 
 import numpy as np
@@ -23,163 +25,28 @@ from bionet.ranking import SMALLEST
 
 THREADS = 256  # a block; a power of two, as the reductions need it
 MOST_ENTRIES = 4096  # winners and k-th units of one minibatch that a block's shared memory holds
-
-# REAL is float or double. Every loop strides by the block, so that a block of one thread is right too.
-SOURCE = r"""
-extern "C" __global__ void gather(
-    const REAL* images, const int* order, const int* minibatch, REAL* batch, int size, int features) {
-  const long long image = order[(long long)minibatch[0] * size + blockIdx.x];
-  for (int f = threadIdx.x; f < features; f += blockDim.x)
-    batch[(long long)blockIdx.x * features + f] = images[image * features + f];
-}
-
-// The strongest unit and the k-th strongest of one image. Equal currents rank by index.
-extern "C" __global__ void rank_units(const REAL* currents, int* pair, int hidden, int k) {
-  __shared__ REAL value[THREADS];
-  __shared__ int unit[THREADS];
-  const REAL* mine = currents + (long long)blockIdx.x * hidden;
-  REAL last = 0;
-  int last_unit = -1;
-  for (int rank = 1; rank <= k; ++rank) {
-    REAL best = 0;
-    int best_unit = -1;
-    for (int h = threadIdx.x; h < hidden; h += blockDim.x) {
-      const REAL x = mine[h];
-      const bool left = last_unit < 0 || x < last || (x == last && h > last_unit);
-      if (left && (best_unit < 0 || x > best)) {
-        best = x;
-        best_unit = h;
-      }
-    }
-    value[threadIdx.x] = best;
-    unit[threadIdx.x] = best_unit;
-    __syncthreads();
-    for (int half = blockDim.x / 2; half > 0; half /= 2) {
-      if (threadIdx.x < half) {
-        const int other = threadIdx.x + half;
-        const bool better =
-            unit[other] >= 0 &&
-            (unit[threadIdx.x] < 0 || value[other] > value[threadIdx.x] ||
-             (value[other] == value[threadIdx.x] && unit[other] < unit[threadIdx.x]));
-        if (better) {
-          value[threadIdx.x] = value[other];
-          unit[threadIdx.x] = unit[other];
-        }
-      }
-      __syncthreads();
-    }
-    last = value[0];
-    last_unit = unit[0];
-    __syncthreads();
-    if (threadIdx.x == 0) {
-      if (rank == 1) pair[2 * blockIdx.x] = last_unit < 0 ? 0 : last_unit;
-      if (rank == k) pair[2 * blockIdx.x + 1] = last_unit < 0 ? 0 : last_unit;
-    }
-  }
-}
-
-// A block an entry (image, role). The first entry that names a unit computes the whole change of its row.
-extern "C" __global__ void change_rows(
-    const REAL* batch, const REAL* currents, const REAL* W, const int* pair, REAL delta,
-    REAL* change, REAL* largest, int* wins, int size, int hidden, int features) {
-  __shared__ int entries[MOST_ENTRIES];
-  __shared__ int count;
-  __shared__ REAL coefficient;
-  __shared__ REAL most[THREADS];
-  const int entry = blockIdx.x;
-  const int mine = pair[entry];
-  if (threadIdx.x == 0) {
-    count = 0;
-    coefficient = 0;
-    int won = 0;
-    for (int e = 0; e < 2 * size; ++e) {
-      if (pair[e] != mine) continue;
-      if (e < entry) {  // another block has this unit
-        count = 0;
-        break;
-      }
-      entries[count++] = e;
-      const REAL g = e % 2 ? -delta : (REAL)1;
-      coefficient += g * currents[(long long)(e / 2) * hidden + mine];
-      won += 1 - e % 2;
-    }
-    largest[entry] = 0;
-    if (count) wins[mine] += won;
-  }
-  __syncthreads();
-  if (count == 0) return;
-  REAL top = 0;
-  for (int f = threadIdx.x; f < features; f += blockDim.x) {
-    REAL sum = 0;
-    for (int i = 0; i < count; ++i) {
-      const REAL x = batch[(long long)(entries[i] / 2) * features + f];
-      sum += entries[i] % 2 ? -delta * x : x;
-    }
-    sum -= coefficient * W[(long long)mine * features + f];
-    change[(long long)entry * features + f] = sum;
-    const REAL size_of = sum < 0 ? -sum : sum;
-    if (!(size_of <= top)) top = size_of;  // NaN too
-  }
-  most[threadIdx.x] = top;
-  __syncthreads();
-  for (int half = blockDim.x / 2; half > 0; half /= 2) {
-    if (threadIdx.x < half && !(most[threadIdx.x + half] <= most[threadIdx.x]))
-      most[threadIdx.x] = most[threadIdx.x + half];
-    __syncthreads();
-  }
-  if (threadIdx.x == 0) largest[entry] = most[0];
-}
-
-__device__ REAL covector(REAL w, REAL p) {
-  const REAL a = w < 0 ? -w : w;
-  if (p == 3) return w * a;
-  if (p == 2) return w;
-  if (p == 4) return w * a * a;
-  if (w == 0) return w;
-  const REAL power = POW(a, p - 1);
-  return w < 0 ? -power : power;
-}
-
-// A block a row.
-extern "C" __global__ void covectors(const REAL* W, REAL* P, REAL p, int features) {
-  const long long row = (long long)blockIdx.x * features;
-  for (int f = threadIdx.x; f < features; f += blockDim.x) P[row + f] = covector(W[row + f], p);
-}
-
-// Entries whose change is not zero own their row. The last act of a step counts the minibatch.
-extern "C" __global__ void apply_rows(
-    REAL* W, REAL* P, const int* pair, const REAL* change, const REAL* largest,
-    const REAL* rate, REAL smallest, REAL p, int* minibatch, int entries, int features) {
-  __shared__ REAL scale;
-  if (threadIdx.x == 0) {
-    REAL top = smallest;
-    for (int e = 0; e < entries; ++e)
-      if (!(largest[e] <= top)) top = largest[e];
-    scale = rate[0] / top;
-    if (blockIdx.x == 0) minibatch[0] += 1;
-  }
-  __syncthreads();
-  if (largest[blockIdx.x] == 0) return;
-  const long long row = (long long)pair[blockIdx.x] * features;
-  for (int f = threadIdx.x; f < features; f += blockDim.x) {
-    const REAL w = W[row + f] + scale * change[(long long)blockIdx.x * features + f];
-    W[row + f] = w;
-    if (P != W) P[row + f] = covector(w, p);
-  }
-}
-"""
+OPTIONS = ("--std=c++14",)  # of the compiler
 
 
 def source(dtype: Any) -> str:
-    """The kernels for one floating dtype, as they are given to the compiler."""
+    """The kernels for one floating dtype, as they are given to the compiler.
+
+    Raises
+    ------
+    TypeError
+        If `dtype` is neither float32 nor float64.
+    """
     single = np.dtype(dtype) == np.float32
+    if not single and np.dtype(dtype) != np.float64:
+        raise TypeError(f"they are for float32 and float64, got {np.dtype(dtype)}")
     definitions = {
         "REAL": "float" if single else "double",
         "POW": "powf" if single else "pow",
         "THREADS": THREADS,
         "MOST_ENTRIES": MOST_ENTRIES,
     }
-    return "".join(f"#define {name} {value}\n" for name, value in definitions.items()) + SOURCE
+    kernels = resources.files(__package__).joinpath("ranked_cuda.cu").read_text(encoding="utf-8")
+    return "".join(f"#define {name} {value}\n" for name, value in definitions.items()) + kernels
 
 
 class Cublas:
@@ -241,7 +108,8 @@ class DeviceRule:
     Raises
     ------
     RuntimeError
-        If the minibatch is too large for the kernels, or they cannot be compiled; the message says why.
+        If the minibatch is too large for the kernels, or they cannot be compiled (for float16, say); the
+        message says why.
     """
 
     def __init__(self, W: Array, X: Array, batch_size: int, p: float, k: int, delta: float) -> None:
@@ -254,7 +122,7 @@ class DeviceRule:
         if 2 * self.size > MOST_ENTRIES:
             raise RuntimeError(f"minibatches of more than {MOST_ENTRIES // 2} images, got {self.size}")
         try:
-            module = cp.RawModule(code=source(W.dtype), options=("--std=c++14",))
+            module = cp.RawModule(code=source(W.dtype), options=OPTIONS)
             names = ("covectors", "gather", "rank_units", "change_rows", "apply_rows")
             self._kernels = {name: module.get_function(name) for name in names}
         except Exception as error:  # no NVRTC, no headers, a device it does not know

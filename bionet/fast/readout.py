@@ -95,8 +95,8 @@ def learn(
         optimizer.steps += -(-len(order) // size)
     total = compiled.kernel()(
         np.ascontiguousarray(features),
-        np.ascontiguousarray(index, dtype=np.int64),
-        np.ascontiguousarray(order, dtype=np.int64),
+        np.ascontiguousarray(index, dtype=np.intp),
+        np.ascontiguousarray(order, dtype=np.intp),
         size,
         coef,
         intercept,

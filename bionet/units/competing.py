@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -210,7 +211,7 @@ class CompetingUnits(Units):
 
     def _begin(self, X: Array, rng: np.random.Generator) -> None:
         self._start(X, rng)
-        self.last_win_ = np.full(self.wins_.shape, -1, dtype=np.int64)
+        self.last_win_ = np.full(self.wins_.shape, -1, dtype=np.intp)
         self.n_silent_ = 0
 
     def _check(self) -> tuple[float, float]:
@@ -237,12 +238,15 @@ class CompetingUnits(Units):
 
     def _learn(self, X: Array, order: np.ndarray, durations: np.ndarray, w_inh: float, label: str) -> None:
         if not is_numpy(X):
-            learn = self._learn_dense
+            learn = partial(self._learn_dense, w_inh)
+        elif self.solver == "exact":
+            learn = partial(self._learn_exactly, self._host(w_inh))
         else:
-            learn = self._learn_exactly if self.solver == "exact" else self._learn_rows
+            learn = partial(self._learn_rows, w_inh)
+        order = np.asarray(order, dtype=np.intp)
         parts = list(blocks(len(order), _BLOCK))
         for part in tqdm(parts, desc=label, disable=not self.verbose, unit="block"):
-            learn(X, order[part], durations[part], w_inh)
+            learn(X, order[part], durations[part])
         self._require_finite_weights(
             X, self.components_, "shorten duration, lower delta or set normalize=True"
         )
@@ -264,10 +268,9 @@ class CompetingUnits(Units):
         steps = max(1, round(duration / float(self.dt_w)))
         return plasticity.simulate(W, v, g, 1.0, duration / steps, duration)[1][-1, ...]
 
-    def _learn_exactly(self, X: Array, order: np.ndarray, durations: np.ndarray, w_inh: float) -> None:
-        """On the host: the closed forms, a block of images at a time."""
+    def _host(self, w_inh: float) -> HostDynamics:
         self.components_ = np.require(self.components_, requirements=["C", "W"])
-        host = HostDynamics(
+        return HostDynamics(
             self.components_,
             self.wins_,
             self.last_win_,
@@ -277,13 +280,17 @@ class CompetingUnits(Units):
             relative=self.threshold == "relative",
             engine=self.engine,
         )
+
+    def _learn_exactly(self, host: HostDynamics, X: Array, order: np.ndarray, durations: np.ndarray) -> None:
+        """On the host: the closed forms, a block of images at a time."""
+        before = host.n_silent
         try:
             with out_of_range_unwarned():
                 host.learn(X, order, durations)
         finally:
-            self.n_silent_ += host.n_silent
+            self.n_silent_ += host.n_silent - before
 
-    def _learn_rows(self, X: Array, order: np.ndarray, durations: np.ndarray, w_inh: float) -> None:
+    def _learn_rows(self, w_inh: float, X: Array, order: np.ndarray, durations: np.ndarray) -> None:
         """On the host, by Euler steps: change the rows with g != 0 only, one image after another."""
         xp, W = namespace(X), self.components_
         for index, duration in zip(order.tolist(), durations.tolist(), strict=True):
@@ -297,7 +304,7 @@ class CompetingUnits(Units):
             if rows.size and v.any():
                 W[rows] = self._euler(W[rows], v, g[rows], duration)
 
-    def _learn_dense(self, X: Array, order: np.ndarray, durations: np.ndarray, w_inh: float) -> None:
+    def _learn_dense(self, w_inh: float, X: Array, order: np.ndarray, durations: np.ndarray) -> None:
         """On a device: change all rows, look at the divergence flag once a block."""
         xp, start = namespace(X), self.components_
         W = start

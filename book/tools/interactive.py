@@ -20,7 +20,7 @@ import numpy as np
 from run_notebooks import stable_png
 
 from bionet import data, dynamics, plasticity, plot
-from bionet_reproduction import experiments
+from bionet_reproduction import records
 
 FOLDER = Path(__file__).resolve().parents[1] / "_static" / "interactive"
 DATA = FOLDER / "competition-data.js"
@@ -52,7 +52,7 @@ def choose_rows(currents: np.ndarray, rows: np.ndarray) -> list[int]:
 def competition() -> dict[str, Any]:
     """Images, feature maps and currents of the live figure in chapter 2."""
     mnist = data.load("mnist", "test")
-    W = np.asarray(experiments.load_trained("mnist").components_, float)  # (2000, 784)
+    W = np.asarray(records.load_trained("mnist").components_, float)  # (2000, 784)
     W /= np.linalg.norm(W, axis=1, keepdims=True)
     images = mnist.images[[np.flatnonzero(mnist.labels == d)[0] for d in DIGITS]].astype(float)
     chosen = choose_rows(images @ W.T, W)

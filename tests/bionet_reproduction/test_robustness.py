@@ -48,7 +48,7 @@ TINY = plan.TINY
 CHOSEN = {"m": 6.0, "beta": 0.1, "goal": 30.0, "decay": 1e-3, "dynamical": None}
 library = pytest.mark.skipif(
     importlib.util.find_spec("art") is None,
-    reason="THE RUN ON ROBUSTNESS IS NOT TESTED: pip install 'bionet[attacks]'",
+    reason="THE RUN ON ROBUSTNESS IS NOT TESTED: pip install adversarial-robustness-toolbox",
 )
 
 
