@@ -8,8 +8,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from tqdm import tqdm
 
-from bionet import checks
-from bionet import losses
+from bionet import checks, losses
 from bionet.backend import (
     Array,
     asarray_like,

@@ -47,7 +47,10 @@ def need_repository() -> None:
     from bionet_reproduction.paths import results_folder
 
     with clear_failure(FileNotFoundError):
-        results_folder()
+        if not (folder := results_folder()).is_dir():
+            raise FileNotFoundError(
+                f"there is no folder {folder}: this needs the project's repository, which holds the recorded runs"
+            )
 
 
 @data_app.command("status")

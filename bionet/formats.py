@@ -11,11 +11,11 @@ from typing import Any, get_type_hints
 import array_api_compat
 import numpy as np
 
+from bionet.checks import choice
 from bionet.classifier import LOSSES
 from bionet.mlp import ACTIVATIONS, BackpropClassifier
 from bionet.readout import PowerReadout
 from bionet.units import CompetingUnits, RankedUnits
-from bionet.checks import choice
 
 FORMAT = 2
 KINDS = {c.__name__: c for c in (CompetingUnits, RankedUnits, PowerReadout, BackpropClassifier)}

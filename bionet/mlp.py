@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bionet import checks
-from bionet import losses
+from bionet import checks, losses
 from bionet.activations import (
     rectified_power,
     rectified_power_slope,

@@ -20,8 +20,8 @@ import numpy as np
 import bionet
 from bionet import formats
 from bionet.backend import to_host
-from bionet.files import ArrayFile, write_arrays
 from bionet.checks import choice, integer
+from bionet.files import ArrayFile, write_arrays
 
 
 class _Newer(ValueError):

@@ -11,8 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from bionet import checkpoint
-from bionet import data, persistence
+from bionet import checkpoint, data, persistence
 from bionet.checkpoint import Checkpoint
 from bionet.fast import ranked
 from bionet.units import RankedUnits

@@ -14,8 +14,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
 
-from bionet import activations
-from bionet import losses
+from bionet import activations, losses
 from bionet.backend import generators
 from bionet.mlp import BackpropClassifier
 from bionet.optim import SGD, Adam, rates_of

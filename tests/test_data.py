@@ -31,8 +31,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from bionet import data
-from bionet.data import archives
-from bionet.data import samples
+from bionet.data import archives, samples
 from bionet.data.archives import Remote
 
 PIXELS = np.random.default_rng(0).integers(0, 256, size=(2, 5, 784), dtype=np.uint8)

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from bionet import formats, data, files, persistence
-from bionet_reproduction import records
+from bionet import data, files, formats, persistence
 from bionet.mlp import BackpropClassifier
 from bionet.readout import PowerReadout
 from bionet.units import CompetingUnits, RankedUnits
+from bionet_reproduction import records
 
 X = np.random.default_rng(0).random((30, 8)).astype(np.float32)
 y = np.arange(30) % 3

@@ -207,9 +207,7 @@ def test_the_maps_at_a_small_size():
         lost = np.array(table["measured"])
         assert lost.shape == np.shape(table["predicted"]) == (len(found["norms"]), len(found["deltas"]))
         assert not lost[np.array(found["norms"]) < 0.8].any()
-    cells = stability_run.recruitment_map(
-        X, {"uniform": start}, delta=0.4, durations=(0.1,), progress=False
-    )
+    cells = stability_run.recruitment_map(X, {"uniform": start}, delta=0.4, durations=(0.1,), progress=False)
     assert all(0 <= c["effective"] <= c["winners"] + 0.1 <= 8.1 for c in cells)
     assert all(c["winners"] == 8 and not c["diverged"] for c in stability_run.kept_alive(cells, 8))
 

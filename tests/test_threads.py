@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from bionet.fast.ranked import HostRule
 from bionet.backend import SMALL_PRODUCT, blas_threads_for
+from bionet.fast.ranked import HostRule
 from bionet.mlp import BackpropClassifier
 from bionet.units import RankedUnits
 

@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from bionet import checks
-from bionet import losses
+from bionet import checks, losses
 from bionet.attacks.ball import NORMS, Ball, direction, draw
 from bionet.attacks.minimal import median_interval, minimal_l2
 from bionet.backend import (

@@ -26,8 +26,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bionet.data import archives
-from bionet.data import samples
+from bionet.data import archives, samples
 from bionet.data.archives import DataCorrupt, DataUnavailable, cache_folder
 from bionet.data.imageset import ImageSet, check_pixels, from_array, load_folder, make
 

@@ -6,31 +6,15 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from bionet import data
 from bionet.cli import app
-from bionet_reproduction import records, talk
-from bionet_reproduction import records
+from bionet_reproduction import catalogue, records
 
 run = CliRunner().invoke
-
-
-@dataclass
-class Fixed:
-    """A run that is `function`."""
-
-    function: Callable[..., dict[str, Any]]
-    text: str = ""
-
-    def make(self) -> Callable[..., dict[str, Any]]:
-        return self.function
 
 
 def test_the_demo_prints_an_accuracy_and_saves_a_picture(tmp_path):
@@ -47,11 +31,22 @@ def test_the_demo_prints_an_accuracy_and_saves_a_picture(tmp_path):
 def test_list_names_every_run():
     result = run(app, ["list"])
     assert result.exit_code == 0
-    assert all(name in result.output for name in RUNS)
+    assert all(name in result.output for name in catalogue.RUNS)
 
 
-def test_every_run_of_the_table_can_be_made():
-    assert all(callable(run.make()) for run in RUNS.values())
+def test_list_shows_what_is_missing_and_what_is_older_than_its_needs(small):
+    """A record keeps the hashes of those that it read."""
+    (small / "results").mkdir(exist_ok=True)
+    (small / "results" / "mnist.json").write_text("{}")
+    seen = {"mnist": records.fingerprint("mnist"), "dynamical": None}
+    (small / "results" / "repaired.json").write_text(json.dumps({"provenance": {"needs": seen}}))
+    states = [catalogue.state(name) for name in ("mnist", "dynamical", "repaired")]
+    assert states == ["recorded", "missing", "recorded"]
+    (small / "results" / "mnist.json").write_text("{ }")
+    lines = run(app, ["list"]).output.splitlines()
+    assert any(re.match(r"repaired +older than mnist .*needs mnist, dynamical", line) for line in lines)
+    for name in ("mnist", "repaired"):
+        (small / "results" / f"{name}.json").unlink()
 
 
 @pytest.mark.parametrize("arguments", [["list"], ["reproduce", "talk"]])
@@ -86,30 +81,48 @@ def test_an_unknown_run_is_named_and_exits_with_2():
 
 def test_reproduce_without_data_says_what_to_do_and_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("BIONET_DATA", str(tmp_path / "absent"))
-    monkeypatch.setattr(records, "results_folder", lambda: tmp_path)
+    (tmp_path / "results").mkdir()
+    monkeypatch.setenv("BIONET_RESULTS", str(tmp_path / "results"))
     result = run(app, ["reproduce", "talk"])
     assert result.exit_code == 1
     assert "absent" in result.output
     assert "Traceback" not in result.output
-    assert list(tmp_path.iterdir()) == []
+    assert list((tmp_path / "results").iterdir()) == []
 
 
-def test_reproduce_writes_the_record_and_prints_the_table(tmp_path, monkeypatch):
-    """The whole run on a small stand-in for MNIST: every part of it, in seconds."""
-    small = data.load("digits", split="test")
-    monkeypatch.setattr(data, "load", lambda name, split="train": small)
-    monkeypatch.setattr(experiments, "TALK", talk.Talk(n_hidden=20, per_digit=3))
-    monkeypatch.setattr(records, "results_folder", lambda: tmp_path)
-    quick = {"n_epochs": 1}
-    readout, backprop = talk.readout, talk.backprop
-    monkeypatch.setattr(experiments, "talk_readout", lambda rows, **c: readout(rows, **c, **quick))
-    monkeypatch.setattr(experiments, "talk_backprop", lambda **c: backprop(**c, **quick))
-    result = run(app, ["reproduce", "talk", "--seeds", "2"])
-    assert result.exit_code == 0, result.output
-    assert "83.93 %" in result.output
-    assert "2 seeds" in result.output
-    written = records.record("talk")
-    assert np.shape(written["supervised"]["learned"]["accuracy"]) == (2,)
+def test_reproduce_writes_the_record_and_prints_the_table(small):
+    """Another plan, and a changed one, leave the record alone."""
+    (small / "results").mkdir(exist_ok=True)
+    for options, name in (([], "talk-tiny"), (["--seeds", "3"], "talk-changed")):
+        result = run(app, ["reproduce", "talk", "--plan", "tiny", *options])
+        assert result.exit_code == 0, result.output
+        assert "83.93 %" in result.output
+        written = records.record(name)
+        seeds = written["settings"]["seeds"]
+        assert seeds == (3 if options else 2)
+        assert f"{seeds} seeds" in result.output
+        assert np.shape(written["supervised"]["learned"]["accuracy"]) == (seeds,)
+    assert not (small / "results" / "talk.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--plan", "huge"], "no plan 'huge'; there are tiny"),
+        (["--epochs", "3"], "no field 'epochs'; there are talk.n-hidden"),
+        (["--seeds", "few"], "--seeds is of the kind of 10, got 'few'"),
+    ],
+)
+def test_what_a_plan_does_not_have_is_named(options, named):
+    result = run(app, ["reproduce", "talk", *options])
+    assert result.exit_code == 2
+    assert named in result.output
+
+
+def test_the_fields_of_a_plan_are_shown():
+    result = run(app, ["reproduce", "mnist", "--fields"])
+    assert result.exit_code == 0
+    assert "--rows.n-epochs 1000" in result.output.splitlines()
 
 
 @pytest.mark.parametrize(
@@ -118,25 +131,10 @@ def test_reproduce_writes_the_record_and_prints_the_table(tmp_path, monkeypatch)
         ([], 2, ["data", "list", "reproduce", "demo"]),
         (["--help"], 0, ["data", "list", "reproduce", "demo"]),
         (["data", "--help"], 0, ["status", "fetch"]),
-        (["reproduce", "--help"], 0, ["--seeds"]),
+        (["reproduce", "--help"], 0, ["--plan", "--fields", "--jobs"]),
     ],
 )
 def test_help_names_the_commands(arguments, code, named):
     result = run(app, arguments, env={"TERM": "dumb", "NO_COLOR": "1"})
     assert result.exit_code == code
     assert all(re.search(rf"(?<!\w){re.escape(word)}\b", result.output) for word in named)
-
-
-def test_a_quick_run_leaves_the_record_alone(tmp_path, monkeypatch):
-    def make(quick=False):
-        return {"run": "robustness", "gradient": {}, "sanity": [], "quick": quick}
-
-    monkeypatch.setattr(records, "results_folder", lambda: tmp_path)
-    monkeypatch.setitem(RUNS, "robustness", Fixed(make))
-    for options, name in ((["--quick"], "robustness-quick"), ([], "robustness")):
-        result = run(app, ["reproduce", "robustness", *options])
-        assert result.exit_code == 0, result.output
-        assert json.loads((tmp_path / f"{name}.json").read_text())["quick"] is bool(options)
-    refused = run(app, ["reproduce", "mnist", "--quick"])
-    assert refused.exit_code == 2
-    assert "--quick" in refused.output

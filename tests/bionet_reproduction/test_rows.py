@@ -1,0 +1,58 @@
+"""Hidden layers by recipe."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bionet.activations import unit_norm
+from bionet.plasticity import lebesgue_norms
+from bionet.units import RankedUnits
+from bionet_reproduction import views
+from bionet_reproduction.agreement import best_matches
+from bionet_reproduction.rows import Drawn, KMeans, PrincipalComponents, Random, Ranked, Talk
+
+EPS = float(np.finfo(np.float32).eps)
+
+
+@pytest.mark.parametrize(
+    "rows", [Random(n_hidden=20, seed=0), KMeans(n_hidden=20, seed=0), PrincipalComponents(), Talk()]
+)
+def test_rows_that_do_not_learn_have_the_norm_of_converged_units(small, rows):
+    W, _ = rows.of("60k")
+    # a sum of as many cubes as there are pixels, its root, and a division
+    np.testing.assert_allclose(lebesgue_norms(W, 3.0), 1.0, rtol=EPS * W.shape[1])
+    assert W.dtype == np.float32
+    if isinstance(rows, PrincipalComponents):  # every direction with both signs
+        np.testing.assert_array_equal(W[: len(W) // 2], -W[len(W) // 2 :])
+
+
+def test_kmeans_rows_fit_images_better_than_random_rows(small):
+    X = unit_norm(views.images("60k")[0])
+
+    def fit(rows):
+        W = unit_norm(rows.of("60k")[0])
+        return (X @ W.T).max(axis=1).mean()
+
+    assert fit(KMeans(n_hidden=20, seed=0)) > fit(Random(n_hidden=20, seed=0)) + 0.2
+
+
+def test_drawn_rows_are_images_of_the_part(small):
+    W, _ = Drawn(n_hidden=20, seed=0).of("talk")
+    X = views.images("talk")[0]
+    assert len(X) == 600
+    assert (best_matches(W, X) > 1 - EPS * X.shape[1]).all()
+
+
+def test_learned_rows_are_kept_and_not_learned_twice(small, monkeypatch):
+    """Also where the recipe is equal but not the same object; another seed is another layer."""
+    first, facts = Ranked(seed=5, n_hidden=12, n_epochs=1).of("60k")
+    fit = RankedUnits.fit
+    calls = []
+    monkeypatch.setattr(RankedUnits, "fit", lambda self, X: calls.append(0) or fit(self, X))
+    again, same_facts = Ranked(seed=5, n_hidden=12, n_epochs=1).of("60k")
+    np.testing.assert_array_equal(first, again)
+    assert facts == same_facts
+    assert calls == []
+    Ranked(seed=6, n_hidden=12, n_epochs=1).of("60k")
+    assert len(calls) == 1
