@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from oracles import assert_within, rounding
 
 from bionet import _records, cells, cifar, cifar_colour, data, dynamical, experiments, paper
 from bionet.features import unit_norm
@@ -125,9 +126,8 @@ def test_the_stored_net_scores_as_recorded(tiny):
     test = data.load("mnist", split="test")
     error = 100 * (1 - net.score(test.images, test.labels))
     assert error == pytest.approx(record["readouts"]["power"]["test"]["values"][0], abs=0.5)
-    assert record["readouts"]["power"]["test"]["mean"] == pytest.approx(
-        np.mean(record["readouts"]["power"]["test"]["values"])
-    )
+    values = record["readouts"]["power"]["test"]["values"]
+    assert_within(record["readouts"]["power"]["test"]["mean"], np.mean(values), rounding(4) * np.mean(values))
 
 
 def test_a_run_goes_on_where_it_was(tiny, monkeypatch):
@@ -150,7 +150,8 @@ def test_a_run_goes_on_where_it_was(tiny, monkeypatch):
 )
 def test_control_rows_have_the_norm_of_converged_units(tiny, rows):
     W, _ = cells.rows_of({"n_hidden": 20, **rows}, "60k")
-    np.testing.assert_allclose(lebesgue_norms(W, 3.0), 1.0, rtol=1e-5)
+    # each weight rounds on its own; cubes are summed in float64 or float32, then the root takes a third
+    assert_within(lebesgue_norms(W, 3.0), np.ones(len(W)), rounding(W.shape[1] / 3 + 8, np.float32))
     assert W.dtype == np.float32
     if rows["kind"] == "pca":  # every direction with both signs
         np.testing.assert_array_equal(W[: len(W) // 2], -W[len(W) // 2 :])
@@ -222,15 +223,15 @@ def test_the_dynamical_model_is_compared_with_the_ranking_rule_by_hand():
     # Image 1: I = (1, .9, .8, -1)/2, S = 1.35/2, h = (.325, .225, .125, -): one learns, two unlearn.
     # Image 2: I = (1, .9, 0, 0)/sqrt 2, two are active. Image 3: nobody is active, nobody changes.
     assert seen["active"] == 2
-    assert seen["learners"] == pytest.approx(2 / 3)
-    assert seen["unlearners"] == pytest.approx((2 + 1) / 3)
-    assert seen["unlearner_ranks"][:3] == pytest.approx([0, 0.6667, 0.3333], abs=1e-4)
-    assert seen["kth_unlearns"] == pytest.approx(2 / 3)
+    assert_within(seen["learners"], 2 / 3, rounding(4))
+    assert_within(seen["unlearners"], (2 + 1) / 3, rounding(4))
+    assert_within(seen["unlearner_ranks"][:3], [0, 2 / 3, 1 / 3], 0.5e-4)  # recorded with four digits
+    assert_within(seen["kth_unlearns"], 2 / 3, rounding(4))
 
 
 def test_a_row_is_its_own_best_match():
     W = np.random.default_rng(0).standard_normal((6, 9))
-    np.testing.assert_allclose(dynamical.best_matches(3 * W, W[::-1]), 1.0)
+    assert_within(dynamical.best_matches(3 * W, W[::-1]), np.ones(6), rounding(4 * 9))
     assert (dynamical.best_matches(W, W[:1])[1:] < 1).all()
 
 
@@ -256,7 +257,7 @@ def test_rows_of_the_talk(tiny, kind):
     assert len(X) == 600
     assert W.dtype == np.float32
     if kind == "images":
-        assert (dynamical.best_matches(W, X) > 1 - 1e-6).all()
+        assert (dynamical.best_matches(W, X) > 1 - rounding(4 * 784, np.float32)).all()
 
 
 def test_a_negative_spread_of_the_start_is_refused():
@@ -289,12 +290,13 @@ def test_the_search_covers_the_papers_range_once():
 def test_views_of_the_images(tiny):
     """Each does what it says on the images it was fitted on, and uses their statistics for others."""
     part, other = "cifar-45k", "cifar-5k"
+    sums = rounding(192 + 8, np.float32)  # of the 192 pixels
     for view in cells.VIEWS:
         V = cells.seen(part, view, part)
-        np.testing.assert_allclose(np.linalg.norm(V, axis=1), 1.0, rtol=1e-5)
+        assert_within(np.linalg.norm(V.astype(float), axis=1), np.ones(len(V)), sums / 2)
         assert V.dtype == np.float32
     centred = cells._without_mean(cells.images(part)[0])
-    np.testing.assert_allclose(centred.mean(axis=1), 0.0, atol=1e-6)
+    assert np.abs(centred.mean(axis=1)).max() <= 2 * sums  # of pixels up to one
     mean, turn = cells._statistics(part, "whitened")
     spectrum = np.linalg.eigvalsh(np.cov(((centred - mean) @ turn).T))
     assert spectrum[0] > -1e-4
@@ -303,7 +305,7 @@ def test_views_of_the_images(tiny):
     mean, scale = cells._statistics(part, "standardised")
     np.testing.assert_allclose(((centred - mean) * scale).std(axis=0), 1.0, atol=1e-3)
     held = cells._unit((cells._without_mean(cells.images(other)[0]) - mean) * scale)
-    np.testing.assert_allclose(cells.seen(other, "standardised", part), held, atol=1e-6)
+    assert_within(cells.seen(other, "standardised", part), held, 2 * sums)
     with pytest.raises(ValueError, match="unknown view 'red'"):
         cells.seen(part, "red", part)
 
@@ -319,7 +321,8 @@ def test_rows_seen_by_pixels_order_the_units_as_they_do_on_the_view(tiny, view):
         mean, turn = cells._statistics(part, view)
         X = cells._without_mean(X) - mean
         currents = (X @ turn if turn.ndim == 2 else X * turn) @ W.T
-        np.testing.assert_allclose(X @ V.T, currents, rtol=1e-4, atol=1e-4)
+        size = np.abs(X) @ np.abs(V).T + np.abs(mean) @ np.abs(V).T  # V and what made it are float32
+        assert_within(X @ V.T, currents, rounding(2 * 192, np.float32) * size)
     else:
         np.testing.assert_array_equal(V, W)
 
@@ -330,6 +333,7 @@ def test_rows_that_reach_one_give_the_median_image_a_current_of_one(tiny):
         W = factor * cells.images("cifar-45k")[0][:20]
         X = cells.seen("cifar-45k", "as they are", "cifar-45k")
         reached = (X[:5000] @ (W / cells.reach(W, X)).T).max(axis=1)
-        assert np.median(reached) == pytest.approx(1.0, rel=1e-5)
+        few = rounding(2 * X.shape[1], np.float32) * (X @ np.abs(W / cells.reach(W, X)).T).max()
+        assert_within(np.median(reached), 1.0, few)
         seen_cells.append(reached)
-    np.testing.assert_allclose(*seen_cells, rtol=1e-5)
+    assert_within(*seen_cells, 2 * few)
