@@ -18,7 +18,19 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-NOT_NUMERICAL = ("book", "browser", "cli", "cli_data", "data", "house", "interactive", "own_data", "plot")
+NOT_NUMERICAL = (
+    "book",
+    "browser",
+    "cli",
+    "cli_data",
+    "data",
+    "house",
+    "interactive",
+    "law",
+    "own_data",
+    "plot",
+    "wheel",
+)
 FACTORS = {
     "kernel": ("Haswell", "SandyBridge", "Nehalem", "Prescott"),
     "BLAS threads": ("1", "2"),

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from oracles import assert_within, backward_bound, rounding
 
 from bionet import plasticity
 from bionet.measures import stability
 from bionet.units import CompetingUnits
-from bionet_reproduction import records, talk
-from bionet_reproduction.runs import stability as stability_run
 
 TALK = {"w_inh": 0.7, "h_star": 3.0}
 outside = st.floats(1.01, 50.0)
@@ -28,12 +27,16 @@ def test_a_presentation_takes_its_dose_from_arcoth_y(y, part):
     """The exact flow of y: arcoth(y(T)) = arcoth(y(0)) - delta |v| T, up to the blow-up."""
     v, dose = np.array([2.0, 0.0]), part * math.atanh(1 / y)
     after = plasticity.present(np.array([[y, 0.7]]), v, np.array([-0.4]), dose / (0.4 * 2.0))
-    assert stability.arcoth(after[:, 0])[0] == pytest.approx(math.atanh(1 / y) - dose, rel=1e-9)
+    # y(T) is divided by D = sinh(left) / sinh(arcoth y), and arcoth multiplies an error of y by 1 / (y^2 - 1)
+    left, at = math.atanh(1 / y) - dose, 1 / math.tanh(math.atanh(1 / y) - dose)
+    bound = rounding(60) * (1 + math.sinh(math.atanh(1 / y)) / math.sinh(left)) * y * at / (at**2 - 1)
+    bound += rounding(20) * math.atanh(1 / y) * (1 + y / (y**2 - 1) / math.atanh(1 / y))
+    assert_within(stability.arcoth(after[:, 0])[0], left, bound)
 
 
 def test_arcoth_is_infinite_inside_and_even():
     np.testing.assert_array_equal(stability.arcoth(np.array([-1.0, -0.3, 0.0, 1.0])), np.inf)
-    np.testing.assert_allclose(stability.arcoth(np.array([-2.0, 2.0])), math.atanh(0.5))
+    assert_within(stability.arcoth(np.array([-2.0, 2.0])), np.full(2, math.atanh(0.5)), rounding(8))
     with pytest.raises(ValueError, match="y must be finite"):
         stability.arcoth(np.array([np.nan]))
 
@@ -70,7 +73,7 @@ def test_a_removed_unit_inhibits_nobody():
     run = stability.diverging_units(X, W, duration=1.0, **settings)
     assert run.image.tolist() == [0, -1]
     alone = plasticity.present(W[1:], X[0], np.array([-0.5]), 1.0)  # silent at first, then the only one
-    np.testing.assert_allclose(run.W[1:], alone)
+    assert_within(run.W[1:], alone, rounding(40))
 
 
 @given(st.integers(0, 20), st.sampled_from([0.01, 0.4, 3.0]), st.booleans())
@@ -82,6 +85,7 @@ def test_inside_the_ball_nobody_ever_diverges(seed, delta, relative):
         3 * pictures(), W, w_inh=0.7, h_star=0.5, delta=delta, duration=1.0, relative=relative
     )
     assert not run.diverged.any()
+    # A presentation errs by about eps (1 + 1 / D^2 + e^|s| / D); over forty of them no bound is proved here.
     assert np.linalg.norm(run.W, axis=1).max() <= 1 + 1e-9
 
 
@@ -116,7 +120,11 @@ def test_without_divergence_it_is_the_estimator(relative):
         **settings,
     ).fit(X)
     assert not run.diverged.any()
-    np.testing.assert_allclose(run.W, units.components_, atol=1e-10)
+
+    def learn(X, W):
+        return stability.diverging_units(X, W, duration=falling, relative=relative, **settings).W
+
+    assert_within(run.W, units.components_, 2 * backward_bound(learn, X, W, terms=30 + 20))
     np.testing.assert_array_equal(run.wins, units.wins_)
     assert run.silent == units.n_silent_
 
@@ -171,22 +179,25 @@ def test_the_energy_over_images_never_rises_under_their_mean(p):
         before = stability.energy(W, X, g, p)
         drive = np.stack([plasticity.velocity(W, v, row, p) for v, row in zip(X, g, strict=True)])
         W = W + 1e-3 * drive.mean(axis=0)
-        assert (stability.energy(W, X, g, p) <= before + 1e-12).all()
+        slack = rounding(30 + 25 + 20) * np.abs(g).sum(axis=0) * np.abs(X).sum(axis=1).max()
+        assert (stability.energy(W, X, g, p) <= before + slack / len(X)).all()
 
 
 def test_overlap_is_length_times_cosine_and_ignores_the_rows_length():
     W, X = np.array([[3.0, 4.0]]), np.array([[2.0, 0.0], [0.0, 1.0]])
-    np.testing.assert_allclose(stability.overlaps(W, X), [[1.2], [0.8]])
+    assert_within(stability.overlaps(W, X), [[1.2], [0.8]], rounding(10))
     for p in (2, 3, 4):
-        np.testing.assert_allclose(stability.overlaps(5 * W, X, p), stability.overlaps(W, X, p))
+        assert_within(stability.overlaps(5 * W, X, p), stability.overlaps(W, X, p), 2 * rounding(20))
     with pytest.raises(ValueError, match=r"got \(1, 2\) and \(2,\)"):
         stability.overlaps(W, X[0])
 
 
 @given(st.integers(1, 50), st.integers(1, 9))
 def test_equal_wins_count_and_one_winner_is_one(count, wins):
-    assert stability.effective_number(np.full(count, wins)) == pytest.approx(count)
-    assert stability.effective_number(np.r_[wins, np.zeros(count)]) == pytest.approx(1)
+    # the exponential of an entropy of up to log 50, a sum of `count` terms
+    few = rounding((count + 10) * 5)
+    assert_within(stability.effective_number(np.full(count, wins)), count, few * count)
+    assert_within(stability.effective_number(np.r_[wins, np.zeros(count)]), 1, few)
 
 
 def test_the_effective_number_lies_between_and_refuses_nonsense():
@@ -196,49 +207,3 @@ def test_the_effective_number_lies_between_and_refuses_nonsense():
         stability.effective_number(np.array([1, -1]))
     with pytest.raises(ValueError, match="wins must be finite"):
         stability.effective_number(np.array([1.0, np.nan]))
-
-
-def test_the_maps_at_a_small_size():
-    """Every cell of both maps, on few images: counts within bounds, nothing lost inside the ball."""
-    X, start = pictures(6), np.random.default_rng(0).random((8, 30))
-    found = stability_run.divergence_map(X, start, **TALK, progress=False)
-    assert {0.01, 0.4} <= {round(d, 12) for d in found["deltas"]}
-    for table in found["durations"].values():
-        lost = np.array(table["measured"])
-        assert lost.shape == np.shape(table["predicted"]) == (len(found["norms"]), len(found["deltas"]))
-        assert not lost[np.array(found["norms"]) < 0.8].any()
-    cells = stability_run.recruitment_map(X, {"uniform": start}, delta=0.4, durations=(0.1,), progress=False)
-    assert all(0 <= c["effective"] <= c["winners"] + 0.1 <= 8.1 for c in cells)
-    assert all(c["winners"] == 8 and not c["diverged"] for c in stability_run.kept_alive(cells, 8))
-
-
-def test_the_record_holds_both_maps():
-    run = records.record("stability")
-    hidden = run["settings"]["n_hidden"]
-    part = run["divergence"]
-    talk = stability_run.TALK_ROW
-    assert part["norms"][talk] == pytest.approx(16.2, abs=0.1)
-    for table in part["durations"].values():
-        measured, predicted = np.array(table["measured"]), np.array(table["predicted"])
-        assert measured.shape == predicted.shape == (len(part["norms"]), len(part["deltas"]))
-        assert measured.max() <= hidden
-        assert not measured[np.array(part["norms"]) < 1].any()
-    assert all(row[0] for row in experiments.compare(run)[1:])
-
-
-def test_a_cell_of_the_record_can_be_recomputed():
-    """The talk's start at the paper's delta: units lost, again from the data."""
-    from bionet import data
-
-    try:
-        mnist = data.load("mnist")
-    except data.DataUnavailable as error:
-        pytest.skip(f"MNIST is not at hand: {error}")
-    X = mnist.images[talk.sample(mnist.labels)].astype(np.float64)
-    start = talk.start(X.shape[1])
-    run = records.record("stability")["divergence"]
-    row = run["durations"]["0.358"]["measured"][stability_run.TALK_ROW]
-    found = stability.diverging_units(X, start, delta=0.4, duration=0.358, **TALK)
-    assert found.diverged.sum() == pytest.approx(
-        row[run["deltas"].index(max(d for d in run["deltas"] if d < 0.41))], abs=3
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from oracles import assert_within, rounding
 
 from bionet.activations import unit_norm
 from bionet.plasticity import lebesgue_norms
@@ -12,16 +13,14 @@ from bionet_reproduction import views
 from bionet_reproduction.agreement import best_matches
 from bionet_reproduction.rows import Drawn, KMeans, PrincipalComponents, Random, Ranked, Talk
 
-EPS = float(np.finfo(np.float32).eps)
-
 
 @pytest.mark.parametrize(
     "rows", [Random(n_hidden=20, seed=0), KMeans(n_hidden=20, seed=0), PrincipalComponents(), Talk()]
 )
 def test_rows_that_do_not_learn_have_the_norm_of_converged_units(small, rows):
     W, _ = rows.of("60k")
-    # a sum of as many cubes as there are pixels, its root, and a division
-    np.testing.assert_allclose(lebesgue_norms(W, 3.0), 1.0, rtol=EPS * W.shape[1])
+    # each weight rounds on its own; cubes are summed in float64 or float32, then the root takes a third
+    assert_within(lebesgue_norms(W, 3.0), np.ones(len(W)), rounding(W.shape[1] / 3 + 8, np.float32))
     assert W.dtype == np.float32
     if isinstance(rows, PrincipalComponents):  # every direction with both signs
         np.testing.assert_array_equal(W[: len(W) // 2], -W[len(W) // 2 :])
@@ -41,7 +40,7 @@ def test_drawn_rows_are_images_of_the_part(small):
     W, _ = Drawn(n_hidden=20, seed=0).of("talk")
     X = views.images("talk")[0]
     assert len(X) == 600
-    assert (best_matches(W, X) > 1 - EPS * X.shape[1]).all()
+    assert (best_matches(W, X) > 1 - rounding(4 * 784, np.float32)).all()
 
 
 def test_learned_rows_are_kept_and_not_learned_twice(small, monkeypatch):

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+from oracles import assert_within, backward_bound, rounding
 from scipy.stats import ttest_1samp
 
 from bionet import data
@@ -36,7 +37,7 @@ def test_on_mnist_it_is_the_notebooks_sample(mnist):
 
 
 def test_one_presentation_lasts_0358_tau_l():
-    assert TALK.duration == pytest.approx(0.358)
+    assert_within(TALK.duration, 0.358, rounding(8))
     assert sum(TALK.steps_h) == 373
 
 
@@ -67,8 +68,9 @@ def test_intervals_are_students():
     values = [0.1, 0.4, 0.35, 0.2]
     mean, low, high = statistics.interval(values)
     expected = ttest_1samp(values, 0.0).confidence_interval(0.95)
-    assert mean == pytest.approx(np.mean(values))
-    assert (low, high) == pytest.approx((expected.low, expected.high))
+    assert_within(mean, np.mean(values), rounding(8))
+    # SciPy finds the quantile by iteration
+    assert_within([low, high], [expected.low, expected.high], rounding(1000))
     with pytest.raises(ValueError, match="at least two values"):
         statistics.interval([0.5])
     with pytest.raises(ValueError, match=r"values must be finite, but holds nan at index \(1,\)"):
@@ -112,7 +114,12 @@ def test_the_recorded_exact_run_can_be_recomputed(mnist):
     start = talk.start(X.shape[1])
     units = talk.units(init=start).fit(X)
     run = records.record("talk")["unsupervised"]
-    assert np.abs(units.components_ - start).mean() == pytest.approx(run["weight_divergence_exact"], rel=1e-6)
+
+    def divergence(X):
+        return np.abs(talk.units(init=start).fit(X).components_ - start).mean()
+
+    bound = 2 * backward_bound(divergence, X, terms=784 + 484, draws=2)
+    assert_within(np.abs(units.components_ - start).mean(), run["weight_divergence_exact"], bound)
     assert units.n_silent_ == run["silent_images_exact"]
 
 
