@@ -37,7 +37,7 @@ from bionet.fast.ranked import HostRule
 from bionet.mlp import BackpropClassifier
 from bionet.readout import PowerReadout
 from bionet.units import CompetingUnits, RankedUnits
-from bionet_reproduction import statistics, talk
+from bionet_reproduction import talk
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "book" / "tools"))

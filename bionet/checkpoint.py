@@ -119,6 +119,6 @@ class Keeper:
             return
         self._checkpoint.save(*self._whole)
         raise KeyboardInterrupt(
-            f"stopped; the state after epoch {self._whole[0]} of {self._count} is in {self._checkpoint.path}: "
-            "run the same again to go on"
+            f"stopped; the state after epoch {self._whole[0]} of {self._count} is in "
+            f"{self._checkpoint.path}: run the same again to go on"
         ) from None

@@ -49,7 +49,7 @@ def need_repository() -> None:
     with clear_failure(FileNotFoundError):
         if not (folder := results_folder()).is_dir():
             raise FileNotFoundError(
-                f"there is no folder {folder}: this needs the project's repository, which holds the recorded runs"
+                f"there is no folder {folder}: this needs the project's repository with its recorded runs"
             )
 
 

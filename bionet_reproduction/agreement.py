@@ -85,7 +85,7 @@ def compared(
     if len(dynamical) > 1:
         pairs["dynamical in another seed"] = (dynamical[0], dynamical[1])
         pairs["ranked in another seed"] = (ranked[0], ranked[1])
-    rule = {name: settings[name] for name in ("w_inh", "h_star", "delta")}
+    rule: Any = {name: settings[name] for name in ("w_inh", "h_star", "delta")}
     return {
         "images": {
             "dynamical rows": compare_rules(dynamical[0], X, **rule),

@@ -56,7 +56,7 @@ def test_an_unknown_library_and_an_absent_gpu_are_named():
         backend.get("torch")
     assert backend.get("numpy") is np
     if not backend.gpu_available():
-        with pytest.raises(RuntimeError, match="pip install .cupy-cuda12x"):
+        with pytest.raises(RuntimeError, match=r"pip install .cupy-cuda12x"):
             backend.get("cupy")
 
 

@@ -19,7 +19,8 @@ LEVELS = (
     "bionet.formats bionet.persistence bionet.plot",
     "bionet_reproduction bionet_reproduction.paths bionet_reproduction.statistics bionet_reproduction.paper "
     "bionet_reproduction.claims bionet_reproduction.ledger bionet_reproduction.records "
-    "bionet_reproduction.talk bionet_reproduction.views bionet_reproduction.rows bionet_reproduction.cells bionet_reproduction.cifar "
+    "bionet_reproduction.talk bionet_reproduction.views bionet_reproduction.rows "
+    "bionet_reproduction.cells bionet_reproduction.cifar "
     "bionet_reproduction.agreement bionet_reproduction.sweeps bionet_reproduction.run",
     "bionet_reproduction.runs bionet_reproduction.robustness",
     "bionet_reproduction.catalogue bionet_reproduction.options",

@@ -323,17 +323,18 @@ def make(plan: Dynamical, sweep: Sweep) -> dict[str, Any]:
     headline = min(LOSSES, key=lambda loss: min(row[loss] for row in study.search[f"lengths {name}"]))
     cells.publish(f"dynamical-{large}-{headline}-seed0", "dynamical-seed0")
     passes = chosen[name]["passes"]
-    alike = [
+    dynamical, ranked = (
         [study.rows(rule, large, passes, seed).of("60k")[0] for seed in range(min(plan.seeds, 2))]
         for rule in RULES
-    ]
+    )
+    alike = agreement.compared(dynamical, ranked, views.images("test")[0], study.settings[large])
     return {
         "loss": {"m": study.m, "beta": study.beta},
         "chosen": chosen,
         "headline": headline,
         "search": study.search,
         "final": final,
-        "agreement": agreement.compared(*alike, views.images("test")[0], study.settings[large]),
+        "agreement": alike,
     }
 
 

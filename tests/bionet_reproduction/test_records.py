@@ -60,7 +60,7 @@ def test_records_are_written_whole_and_read_back(tmp_path, monkeypatch):
     assert records.record("talk") == json.loads(json.dumps(GOOD))
     assert [path.name for path in tmp_path.iterdir()] == ["talk.json"]
     for spoilt in ({**GOOD, "value": math.nan}, {**GOOD, "settings": None}):
-        with pytest.raises(ValueError, match="JSON|settings"):
+        with pytest.raises(ValueError, match=r"JSON|settings"):
             records.write("talk", spoilt)
     assert records.record("talk")["test"]["values"] == [1.0, 2.0]
 

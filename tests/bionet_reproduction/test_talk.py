@@ -10,7 +10,7 @@ import pytest
 from oracles import assert_within, backward_bound, rounding
 from scipy.stats import ttest_1samp
 
-from bionet import data
+from bionet import data, plasticity
 from bionet_reproduction import records, statistics, talk
 from bionet_reproduction.runs.talk import RUN
 from bionet_reproduction.talk import TALK, Talk
