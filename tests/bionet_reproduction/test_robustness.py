@@ -170,7 +170,7 @@ def test_rows_are_projected_on_the_main_directions(alone):
     assert_within((net.coefs_[0] @ main.T) @ main, net.coefs_[0], sums * size)
     inside = mean + ((X[:20] - mean) @ main.T) @ main
     for seen, same in ((mean[None], mean[None]), (X[:20], inside)):
-        noise = backward_bound(whole.logits, same, terms=4 * 784 + 12, dtype=np.float32)
+        noise = backward_bound(whole.logits, same, terms=4 * 784 + TINY.hidden, dtype=np.float32)
         assert_within(net.logits(seen), whole.logits(same), 2 * noise)
     X, y = X[:60].astype(np.float64), views.images("50k")[1][:60]
     shares = [
@@ -197,7 +197,9 @@ def test_rows_keep_their_norm_where_they_are_told_to(alone):
         for rows in ({"rows_stay_at_norm_1": True}, {"rows_start_at_norm_1": True})
     )
     norms = [(np.abs(net.coefs_[0]) ** 3).sum(axis=1) ** (1 / 3) for net in (kept, start)]
-    assert_within(norms[0], np.ones(12), rounding(2 * 784 / 3, np.float32))  # cubes summed twice, and a root
+    assert_within(
+        norms[0], np.ones(TINY.hidden), rounding(2 * 784 / 3, np.float32)
+    )  # cubes summed twice, and a root
     assert 0.001 < np.abs(norms[1] - 1).max() < 0.5
 
 
