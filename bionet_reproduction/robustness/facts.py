@@ -44,7 +44,7 @@ def facts(
     wide = X.astype(np.float64)
     _, margin, gradient = model.logits_and_gradient(wide, y, "margin")
     change = X_adv.astype(np.float64) - wide
-    W = first_rows(model)
+    W = _first_rows(model)
     shuffled = np.random.default_rng(0).permuted(W, axis=1)
     energy = change**2 / (change**2).sum(axis=1, keepdims=True)
     unused = ~(X > 0).any(axis=0)
@@ -70,12 +70,6 @@ def facts(
     }
 
 
-def first_rows(model: Any) -> np.ndarray:
-    """Rows of the first layer, shape (hidden, features), in float64."""
-    rows = model.components_ if hasattr(model, "components_") else model.coefs_[0]
-    return np.asarray(rows, np.float64)
-
-
 def certified_l2(model: Any, X: np.ndarray, y: np.ndarray, halvings: int = 30) -> np.ndarray:
     """A radius below which no L2 change can turn an image: a lower bound, from \\|W\\|, n and S.
 
@@ -95,7 +89,7 @@ def certified_l2(model: Any, X: np.ndarray, y: np.ndarray, halvings: int = 30) -
     -------
     numpy.ndarray, shape (samples,)
     """
-    W = first_rows(model)
+    W = _first_rows(model)
     bias: Any = 0.0
     if hasattr(model, "components_"):
         V, n = np.asarray(model.coef_, np.float64), float(model.n)
@@ -152,6 +146,12 @@ def surface(
         for x, u, w, label in zip(X, along, across, y, strict=True)
     ]
     return steps, np.array(margins)
+
+
+def _first_rows(model: Any) -> np.ndarray:
+    """Rows of the first layer, shape (hidden, features), in float64."""
+    rows = model.components_ if hasattr(model, "components_") else model.coefs_[0]
+    return np.asarray(rows, np.float64)
 
 
 def _likeness(change: np.ndarray, W: np.ndarray) -> np.ndarray:
