@@ -355,7 +355,11 @@ def boost(xp: Any, W: Array, u: Array, y: Array, s: Array) -> tuple[Array, Array
     pole = inside & (smallest > D)  # where no presentation moves a row
     safe = xp.where((D == 0) | pole, xp.ones_like(D), D)
     kept = xp.where(pole, xp.zeros_like(D), 2.0 * e / safe)
-    along = sign * xp.where(pole, -xp.ones_like(D), (near - far * (e * e)) / safe)
+    # near - far e^2 cancels where a small dose meets a small y: there it is a sum of small terms
+    t, size = sign * y, xp.abs(s)
+    small = 2.0 * t + (near - (1.0 + t)) - (far - (1.0 - t)) - far * xp.expm1(-2.0 * size)
+    above = xp.where(size < 1.0, small, near - far * (e * e))
+    along = sign * xp.where(pole, -xp.ones_like(D), above / safe)
     new = kept[:, None] * across + along[:, None] * u[None, :]
     new = xp.where((s == 0)[:, None], W, hold(xp, new, inside))
     return new, xp.where(pole, xp.full_like(D, smallest), D)
