@@ -107,6 +107,48 @@ class Measurement:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Margin:
+    """How large a difference counts, for one data set and one kind of quantity.
+
+    Attributes
+    ----------
+    size : float
+        Differences up to it are none, in `unit`.
+    argument : str
+        Why this much.
+    """
+
+    id: str
+    data: str
+    quantity: str
+    unit: str
+    size: float
+    argument: str
+
+    def __post_init__(self) -> None:
+        if not 0 < self.size < math.inf or not self.argument.strip():
+            raise ValueError(f"margin {self.id!r}: give a size above 0 and an argument")
+
+    def verdict(self, value: float, measurement: Measurement) -> str:
+        """Judge a measurement by its interval: within the margin of `value`, outside it, or too wide to say.
+
+        Returns
+        -------
+        {"reproduced", "not reproduced", "open"}
+            Always ``open`` for a single seed.
+        """
+        if measurement.low is None or measurement.high is None:
+            return "open"
+        apart = 10.0**-9  # bounds are rounded: a margin of ten images holds exactly ten
+        low, high = value - self.size - apart, value + self.size + apart
+        if low <= measurement.low and measurement.high <= high:
+            return "reproduced"
+        if measurement.high < low or high < measurement.low:
+            return "not reproduced"
+        return "open"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Claim:
     """One claim, the rule that judges it, and the verdict that is printed for it.
 
@@ -127,6 +169,8 @@ class Claim:
     rule : {"mean", "interval"}
         Whether the mean is judged, or its 95 % interval: with ``between`` the whole
         interval must lie in the range, with ``value`` it must contain that value.
+    margin : Margin, optional
+        With ``value``: the verdict is that of :meth:`Margin.verdict`. In the file its id.
     expect, tolerance : optional
         The recorded value must stay within these; the ledger's test fails otherwise.
     verdict : str
@@ -148,6 +192,7 @@ class Claim:
     between: tuple[float, float] | None = None
     holds: bool | None = None
     value: float | None = None
+    margin: Margin | None = None
     rule: str = "mean"
     inside: str = ""
     outside: str = ""
@@ -181,6 +226,8 @@ class Claim:
         """Return the verdict that follows from a measurement."""
         if not self.is_ruled:
             return self.verdict
+        if self.margin is not None and self.value is not None:
+            return self.margin.verdict(self.value, measurement)
         return self.inside if self._is_inside(measurement) else self.outside
 
     def is_expected(self, measurement: Measurement) -> bool:
@@ -260,6 +307,9 @@ class Claim:
     def _problems_of_the_rule(self) -> Iterator[str]:
         if not self.is_measured:
             yield "a rule needs the quantity that it judges"
+        if self.margin is not None:
+            yield from self._problems_of_the_margin()
+            return
         if sum(rule is not None for rule in (self.between, self.holds, self.value)) > 1:
             yield "give one of between, holds and value"
         for name in ("inside", "outside"):
@@ -289,6 +339,18 @@ class Claim:
             given = self.judge(Measurement(measured=self.expect))
             if given != self.verdict:
                 yield f"expect gives {given!r}, but the verdict says {self.verdict!r}"
+
+    def _problems_of_the_margin(self) -> Iterator[str]:
+        if self.value is None or self.between is not None or self.holds is not None:
+            yield "a margin goes with a value, and with no other rule"
+        if self.inside or self.outside:
+            yield "a margin gives its verdicts itself: leave out inside and outside"
+        if self.verdict not in ("reproduced", "not reproduced", "open"):
+            yield f"a margin can never give the verdict {self.verdict!r}"
+        if not self.finding.strip():
+            yield "a ruled claim needs a finding"
+        if self.expect is None or isinstance(self.expect, bool):
+            yield "a ruled claim needs the value we expect"
 
     def _problems_of_the_text(self) -> Iterator[str]:
         allowed = {"measured", "low", "high", "n"} if self.is_measured else set()
@@ -342,11 +404,16 @@ def load(path: str | Path | None = None) -> tuple[dict[str, Claim], tuple[Erratu
         If an entry is malformed, naming the entry and what is wrong with it.
     """
     content = tomllib.loads(Path(path or claims_file()).read_text("utf-8"))
-    if unknown := content.keys() - {"claim", "erratum"}:
+    if unknown := content.keys() - {"claim", "erratum", "margin"}:
         raise ValueError(f"unknown tables in the claims file: {sorted(unknown)}")
+    sizes = {entry.get("id"): _entry(Margin, entry, entry.get("id")) for entry in content.get("margin", [])}
     found: dict[str, Claim] = {}
     for entry in content.get("claim", []):
-        claim = _entry(Claim, entry, entry.get("id", "without an id"))
+        name = entry.get("id", "without an id")
+        if "margin" in entry and entry["margin"] not in sizes:
+            raise ValueError(f"claim {name!r}: unknown margin {entry['margin']!r}, expected {sorted(sizes)}")
+        margin = sizes.get(entry.get("margin"))
+        claim = _entry(Claim, {**entry, "margin": margin}, name)
         if claim.id in found:
             raise ValueError(f"claim {claim.id!r} appears twice")
         found[claim.id] = claim
@@ -360,6 +427,12 @@ def load(path: str | Path | None = None) -> tuple[dict[str, Claim], tuple[Erratu
         if unknown := set(row.claims) - found.keys():
             raise ValueError(f"erratum {row.number} names unknown claims {unknown}")
     return found, tuple(rows)
+
+
+def margins(path: str | Path | None = None) -> tuple[Margin, ...]:
+    """The margins of a claims file, by default the one in the package."""
+    content = tomllib.loads(Path(path or claims_file()).read_text("utf-8"))
+    return tuple(_entry(Margin, entry, entry.get("id")) for entry in content.get("margin", []))
 
 
 def claims() -> Mapping[str, Claim]:

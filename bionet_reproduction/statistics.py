@@ -39,6 +39,45 @@ def interval(values: Any, confidence: float = 0.95) -> tuple[float, float, float
     return mean, mean - half, mean + half
 
 
+def difference(
+    a: Any, b: Any, *, paired: bool = False, confidence: float = 0.95
+) -> tuple[float, float, float]:
+    """Mean of `a` minus mean of `b` and its interval: (difference, low, high).
+
+    Parameters
+    ----------
+    a, b : sequence of float
+        Results over seeds.
+    paired : bool
+        Whether result i of both shares something (rows, a start, a split): then the differences are judged.
+        Otherwise the spread of each counts, and need not be the same (Welch 1947).
+    confidence : float
+        Coverage of the interval, between 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        With fewer than two values each, with NaN or infinity, or with pairs of which one is missing.
+    """
+    first, second = (np.asarray(values, dtype=np.float64) for values in (a, b))
+    if paired:
+        if first.shape != second.shape:
+            raise ValueError(f"pairs need as many results of both, got {first.size} and {second.size}")
+        return interval(first - second, confidence)
+    from scipy.special import stdtrit
+
+    means, _, _ = zip(interval(first, confidence), interval(second, confidence), strict=True)
+    shares = [float(values.var(ddof=1)) / values.size for values in (first, second)]
+    apart, total = means[0] - means[1], sum(shares)
+    if total == 0:
+        return apart, apart, apart
+    freedom = total**2 / sum(
+        share**2 / (values.size - 1) for share, values in zip(shares, (first, second), strict=True)
+    )
+    half = float(stdtrit(freedom, 0.5 + confidence / 2)) * math.sqrt(total)
+    return apart, apart - half, apart + half
+
+
 def summary(values: Sequence[float]) -> dict[str, Any]:
     """Values as a record holds them: with their mean and its 95 % interval, where there are two or more."""
     if len(values) < 2:

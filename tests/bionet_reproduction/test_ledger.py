@@ -427,3 +427,64 @@ def test_chapter_judges_every_measured_claim(chapter):
 def test_record_supports_every_verdict():
     """Fails when a measured value leaves its tolerance or a verdict no longer follows from it."""
     assert ledger.check() == []
+
+
+# Margins
+
+
+MARGIN = claims.Margin(
+    id="m", data="mnist", quantity="test error", unit="points", size=0.1, argument="Ten images."
+)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (1.40, 1.50, "reproduced"),
+        (1.36, 1.56, "reproduced"),  # the margin itself is within
+        (1.62, 1.71, "not reproduced"),
+        (1.20, 1.35, "not reproduced"),
+        (1.50, 1.60, "open"),  # part of it within
+        (1.00, 2.00, "open"),  # too wide to say
+        (None, None, "open"),  # one seed
+    ],
+)
+def test_an_interval_is_judged_by_the_margin(low, high, verdict):
+    measured = 1.5 if low is None else (low + high) / 2
+    measurement = claims.Measurement(measured=measured, low=low, high=high, n=1 if low is None else 5)
+    assert MARGIN.verdict(1.46, measurement) == verdict
+
+
+def test_a_claim_with_a_margin_takes_its_verdict_from_it(tmp_path):
+    """In the file a margin is named; a rule beside it, or a verdict it cannot give, is refused."""
+    entries = {
+        **{k: v for k, v in RULED.items() if k not in ("between", "inside", "outside", "unit")},
+        "value": 1.46,
+        "expect": 1.67,
+        "tolerance": 0.1,
+        "digits": 2,
+        "verdict": "not reproduced",
+        "margin": "m",
+    }
+    margin = (
+        '[[margin]]\nid = "m"\ndata = "mnist"\nquantity = "q"\nunit = "points"\nsize = 0.1\nargument = "a"\n'
+    )
+    path = tmp_path / "claims.toml"
+    path.write_text(margin + toml(entries), encoding="utf-8")
+    (made,) = claims.load(path)[0].values()
+    assert made.judge(claims.Measurement(measured=1.67, low=1.62, high=1.71, n=5)) == "not reproduced"
+    assert made.judge(claims.Measurement(measured=1.5, low=1.45, high=1.55, n=5)) == "reproduced"
+    for change, match in (
+        ({"margin": "x"}, "unknown margin 'x'"),
+        ({"verdict": "explained"}, "can never give the verdict 'explained'"),
+        ({"between": (0.0, 1.0)}, "with no other rule"),
+        ({"inside": "reproduced"}, "leave out inside"),
+    ):
+        path.write_text(margin + toml({**entries, **change}), encoding="utf-8")
+        with pytest.raises(ValueError, match=match):
+            claims.load(path)
+
+
+def test_there_is_one_margin_for_each_data_set_and_kind_of_quantity():
+    found = claims.margins()
+    assert len({(margin.data, margin.quantity) for margin in found}) == len(found) == 3
