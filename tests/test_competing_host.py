@@ -22,14 +22,18 @@ if competing.compiled is None:
 def activation(units, W, v):
     """Equations 1 and 2 through the public functions, and how near h comes to where g jumps."""
     h = dynamics.steady_state(W @ v, units.w_inh)
+    return (h, *learning(units, h))
+
+
+def learning(units, h):
+    """Equation 2, and how near h comes to where it jumps."""
     relative = units.threshold == "relative"
     h_star = units.h_star * h.max() if relative else units.h_star
     g = plasticity.learning_activation(h, h_star, units.delta)
     if relative and h.max() <= 0:
         g = 0 * g  # no activity, no largest one
     beside = np.delete(h, h.argmax()) if relative else h  # the largest reaches its own share
-    nearest = min(np.abs(h).min(), np.abs(beside - h_star).min(initial=np.inf))
-    return h, g, nearest
+    return g, min(np.abs(h).min(), np.abs(beside - h_star).min(initial=np.inf))
 
 
 def presented(W, v, g, duration):
@@ -60,19 +64,22 @@ def one_by_one_and_its_rounding(units, W, X):
     """
     rng = np.random.default_rng(0)
     eps = float(np.finfo(W.dtype).eps)
-    loops = [W] * 4
+    loops = np.repeat(W[None], 4, axis=0)  # the first one without
     winners = []
     for v in X:
-        (h, g, nearest), *others = (activation(units, rows, v) for rows in loops)
-        moved = max(np.abs(other[0] - h).max() for other in others)
+        h = dynamics.steady_state(loops @ v, units.w_inh)
+        g, nearest = learning(units, h[0])
+        moved = np.abs(h[1:] - h[0]).max()
         if v.any() and nearest <= ROUNDINGS * (moved + eps * np.abs(W).max() * np.abs(v).sum()):
             break
         winners.append(np.flatnonzero(g > 0))
-        loops = [presented(rows, v, g, units.duration) for rows in loops]
         learned = np.flatnonzero(g)
-        for rows in loops[1:]:
-            rows[learned] *= 1 + eps * rng.choice([-1, 1], (len(learned), W.shape[1]))
-    moved = max(np.abs(rows - loops[0]).max() for rows in loops[1:])
+        rows = loops[:, learned]
+        flat = plasticity.present(rows.reshape(-1, W.shape[1]), v, np.tile(g[learned], 4), units.duration)
+        rows = flat.reshape(rows.shape)
+        rows[1:] *= 1 + eps * rng.choice([-1, 1], rows[1:].shape)
+        loops[:, learned] = rows
+    moved = np.abs(loops[1:] - loops[0]).max()
     return winners, loops[0], moved + eps * np.abs(loops[0]).max()
 
 
