@@ -82,6 +82,17 @@ def assert_no_worse_than(fast: Any, plain: Any, oracle: Any, factor: float) -> N
     )
 
 
+def assert_order_one(errors: Any) -> None:
+    """Assert that errors halve with the step; each is of a run whose steps are half those of the one before.
+
+    The order found by halving a step is 1 + c h + ..., so what it is off by halves as well.
+    """
+    off = np.abs(-np.diff(np.log2(errors)) - 1)
+    assert off.shape == (3,), "four runs, for three orders"
+    assert off[0] < 0.5, f"the longest steps are too long to tell an order: {errors}"
+    assert off[2] <= off[0] / 2, f"orders {off} from one do not fall with the step; errors {errors}"
+
+
 def clear_run(
     W: np.ndarray, X: np.ndarray, sizes: list[int], p: float, k: int, delta: float, rate: float
 ) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
