@@ -3,14 +3,19 @@
 import base64
 import io
 import json
+import os
 import re
+import sys
+import tempfile
 from pathlib import Path
 
+import inputs
 import matplotlib as mpl
 import nbformat
 import pytest
 import run_notebooks
 import yaml
+from kernels import LocalKernelManager
 from matplotlib.figure import Figure
 
 ROOT = Path(__file__).parents[1]
@@ -64,6 +69,27 @@ def test_executed_in_order_without_errors(notebook):
 def test_text_and_notebook_are_a_pair(name):
     """Every cell, its metadata and its id follow from the text."""
     assert run_notebooks.unpaired(run_notebooks.CHAPTERS / f"{name}.md") is None
+
+
+def test_notebook_is_not_older_than_what_it_ran(name):
+    """Its code, the modules and records behind it, and the source that it prints are today's."""
+    old = run_notebooks.outdated(run_notebooks.CHAPTERS / f"{name}.md")
+    assert not old, "\n".join([f"{name} is out of date; run `make reproduce`:", *old])
+
+
+def test_glued_numbers_are_the_numbers_shown(name, notebook):
+    """No digit is kept that no reader sees: the last ones differ from one processor to the next."""
+    text = (run_notebooks.CHAPTERS / f"{name}.md").read_text(encoding="utf-8")
+    formats = re.findall(r"\{glue:text\}`([\w-]+):([^`]+)`", text)
+    for cell in code_cells(notebook):
+        for output in cell.outputs:
+            glued = output.get("metadata", {}).get("scrapbook", {}).get("name")
+            value = output.get("data", {}).get("application/papermill.record/text/plain", "")
+            if glued is None or not re.fullmatch(r"-?\d*\.\d+(e-?\d+)?", value):
+                continue
+            assert "e" not in value, glued
+            digits = [int(given[1:-1]) for label, given in formats if label == glued] or [2]
+            assert float(value) == round(float(value), max(digits)), glued
 
 
 def test_every_figure_has_caption_and_alternative_text(notebook):
@@ -147,7 +173,9 @@ def chapter(tmp_path, monkeypatch):
     for attribute, folder in (("CHAPTERS", "book/chapters"), ("NOTEBOOKS", "notebooks")):
         (tmp_path / folder).mkdir(parents=True)
         monkeypatch.setattr(run_notebooks, attribute, tmp_path / folder)
+    monkeypatch.setattr(run_notebooks, "ROOT", tmp_path)
     monkeypatch.setattr(run_notebooks, "TIMINGS", tmp_path / "results" / "chapters.json")
+    monkeypatch.setattr(run_notebooks, "RAN", tmp_path / "results" / "notebooks.json")
     path = tmp_path / "book" / "chapters" / "01-one.md"
     path.write_text(TEXT)
     return path
@@ -211,3 +239,187 @@ def test_pictures_lose_their_text_chunks():
     first, second = map(run_notebooks.stable_png, encoded)
     assert first == second
     assert base64.b64decode(first).endswith(b"IEND\xaeB`\x82")
+
+
+# What may differ between machines
+
+
+def with_outputs(text: str, *outputs):
+    notebook = run_notebooks.as_notebook(text)
+    notebook.cells[-1].outputs = [nbformat.from_dict(output) for output in outputs]
+    return notebook
+
+
+def stream(text):
+    return {"output_type": "stream", "name": "stdout", "text": text}
+
+
+def picture(width, compression=6):
+    figure = Figure(figsize=(1, 1), dpi=20)
+    figure.gca().axhline(0.5, lw=width)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", pil_kwargs={"compress_level": compression})
+    encoded = base64.b64encode(buffer.getvalue()).decode()
+    return {"output_type": "display_data", "data": {"image/png": encoded}, "metadata": {}}
+
+
+DRAWN = """\
+```{code-cell} ipython3
+---
+mystnb:
+  figure:
+    name: fig-one
+---
+draw()
+```
+"""
+
+
+def test_other_text_is_a_difference_everywhere():
+    """What a cell prints, and whether it prints, may not depend on the machine."""
+    one, two, none = (with_outputs(DRAWN, *map(stream, text)) for text in (["1"], ["2"], []))
+    assert not list(run_notebooks.differences(one, one))
+    ((name, what),) = run_notebooks.differences(one, two)
+    assert name is None
+    assert {"-1", "+2"} <= set(what.splitlines())
+    ((name, what),) = run_notebooks.differences(one, none)
+    assert name is None
+    assert "shows nothing" in what
+
+
+def test_other_pixels_are_a_difference_unless_named(monkeypatch):
+    """A picture compressed otherwise is the same picture; one drawn otherwise is not."""
+    one, same, other = (with_outputs(DRAWN, picture(*how)) for how in ((1,), (1, 1), (4,)))
+    assert one != same
+    assert not list(run_notebooks.differences(one, same))
+    ((name, what),) = run_notebooks.differences(one, other)
+    assert name is None
+    assert "cell 1 (fig-one)" in what
+    monkeypatch.setitem(run_notebooks.VARIES, "fig-one", "a trajectory")
+    assert [name for name, _ in run_notebooks.differences(one, other)] == ["fig-one"]
+
+
+def test_what_varies_is_there():
+    """No name outlives its figure."""
+    text = "".join(path.read_text("utf-8") for path in run_notebooks.CHAPTERS.glob("*.md"))
+    assert [name for name in run_notebooks.VARIES if f"name: {name}\n" not in text] == []
+
+
+# What a notebook ran
+
+MODULE = '''\
+"""A module."""
+
+
+def double(x):
+    """Twice x."""
+    return 2 * x  # a comment
+'''
+RUNS = """\
+```{code-cell} ipython3
+import inspect
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, "..")
+import small_module
+
+json.loads(Path("../results/one.json").read_text())
+```
+
+```{code-cell} ipython3
+print(inspect.getsource(small_module.double))
+```
+"""
+
+
+@pytest.fixture
+def project(chapter, monkeypatch):
+    """The small book with a module and a record of its own."""
+    root = chapter.parents[2]
+    monkeypatch.syspath_prepend(root)
+    (root / "small_module.py").write_text(MODULE)
+    (root / "results").mkdir()
+    (root / "results" / "one.json").write_text('{"a": 1, "b": 2}')
+    chapter.write_text(RUNS)
+    yield root
+    sys.modules.pop("small_module", None)
+
+
+def test_a_notebook_knows_what_it_ran(project, chapter, capsys):
+    """Code, module or record that changed is named, with the remedy; layout and prose do not count."""
+    assert run_notebooks.main([]) == 0
+    ran = json.loads((project / "results" / "notebooks.json").read_text())["01-one"]
+    assert set(ran) == {"book/chapters/01-one.md", "small_module.py", "results/one.json"}
+    assert run_notebooks.outdated(chapter) == []
+    (project / "results" / "one.json").write_text('{\n"b": 2, "a": 1}\n')
+    (project / "small_module.py").write_text(MODULE.replace('"""A module."""', "# no docstring"))
+    chapter.write_text(chapter.read_text() + "\nProse.\n")
+    assert run_notebooks.outdated(chapter) == []
+
+    (project / "results" / "one.json").write_text('{"a": 1, "b": 3}')
+    (project / "small_module.py").unlink()
+    chapter.write_text(chapter.read_text().replace("import json", "import json, math"))
+    assert run_notebooks.outdated(chapter) == [
+        "book/chapters/01-one.md has changed",
+        "results/one.json has changed",
+        "small_module.py is gone",
+    ]
+    chapter.write_text(run_notebooks.with_header(RUNS))
+    assert run_notebooks.main(["--sync"]) == 1
+    said = capsys.readouterr().err
+    assert "results/one.json has changed" in said
+    assert "Run `make reproduce`" in said
+
+
+def test_source_on_a_page_is_the_source_of_today(project):
+    """Of what a page prints a comment counts too."""
+    printed = MODULE.partition("\n\n\n")[2] + "\n"
+    assert inputs.old_listings(with_outputs(RUNS, stream(printed))) == []
+    (problem,) = inputs.old_listings(with_outputs(RUNS, stream(printed.replace("a comment", "another"))))
+    assert "older source" in problem
+    assert "small_module.double" in problem
+
+
+@pytest.mark.parametrize(
+    ("change", "counts"),
+    [
+        (("a comment", "another"), False),
+        (("Twice x.", "x, doubled."), False),
+        (("2 * x", "(2  *  x)"), False),
+        (("2 * x", "x * 2"), True),
+        (("2 * x", "2.0 * x"), True),
+        (("double(x)", "double(x=0)"), True),
+    ],
+)
+def test_fingerprint_of_a_module(change, counts):
+    """What a module does counts, not how it is written down."""
+    assert (inputs.meaning(MODULE.replace(*change)) != inputs.meaning(MODULE)) is counts
+
+
+def test_fingerprint_of_the_claims():
+    """A chapter is judged by its own claims alone."""
+    text = '[[claim]]\nchapter = "01-one"\nvalue = 1\n[[claim]]\nchapter = "02-two"\nvalue = 1\n'
+    changed = text.replace('"02-two"\nvalue = 1', '"02-two"\nvalue = 2')
+    assert inputs.own_entries(text, "01-one") == inputs.own_entries(changed, "01-one")
+    assert inputs.own_entries(text, "02-two") != inputs.own_entries(changed, "02-two")
+
+
+# Kernels
+
+
+def test_kernels_listen_on_local_sockets(monkeypatch, capfd):
+    """No TCP port where the system has local sockets, no warning at the start, nothing left behind."""
+    text = "```{code-cell} ipython3\nprint(get_ipython().kernel.parent.transport)\n```"
+    notebook = run_notebooks.as_notebook(text)
+    with tempfile.TemporaryDirectory(prefix="k") as folder, monkeypatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", folder)
+        run_notebooks.execute(notebook)
+        assert not list(Path(folder).iterdir())
+        patch.setattr(tempfile, "tempdir", folder + "/" + 100 * "d")
+        assert LocalKernelManager().transport == "tcp"
+    expected = "ipc" if os.name == "posix" else "tcp"
+    assert notebook.cells[0].outputs[0].text.strip() == expected
+    if expected == "ipc":
+        assert capfd.readouterr().err == ""

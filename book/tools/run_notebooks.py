@@ -8,10 +8,14 @@ change leaves no diff.
 
     run_notebooks.py                 all chapters
     run_notebooks.py 02 05           these
-    run_notebooks.py --check         execute, write nothing, fail where the committed notebook differs
-    run_notebooks.py --sync          execute nothing, fail where text and notebook are not a pair
+    run_notebooks.py --check         execute, write nothing, fail where an output is not the committed one
+    run_notebooks.py --sync          execute nothing, fail where text and notebook are not a pair, or the
+                                     notebook is older than the code and the records that it ran
     run_notebooks.py --record        store the measured values in results/ledger.json too
     run_notebooks.py --timings       write the run times to results/chapters.json too
+
+What may differ from one processor to the next is named in VARIES; all else may not. A notebook that differs
+in nothing else is left as it is. What each ran is fingerprinted in results/notebooks.json.
 
 Real data is needed to write (BIONET_DATA, the cache or a download): the record is never overwritten by a
 run on the stand-in. --check runs on anything and compares outputs on real data only.
@@ -19,7 +23,9 @@ run on the stand-in. --check runs on anything and compares outputs on real data 
 
 import argparse
 import base64
+import difflib
 import hashlib
+import io
 import json
 import os
 import platform
@@ -27,10 +33,14 @@ import re
 import struct
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import inputs
 import jupytext
 import nbformat
+from kernels import AsyncLocalKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
@@ -38,6 +48,14 @@ ROOT = Path(__file__).resolve().parents[2]
 CHAPTERS = ROOT / "book" / "chapters"
 NOTEBOOKS = ROOT / "notebooks"
 TIMINGS = ROOT / "results" / "chapters.json"
+RAN = ROOT / "results" / "notebooks.json"
+
+# Figures whose pixels differ from one processor to the next, and why. All else that a page shows is the same
+# everywhere: numbers are rounded coarser than they differ.
+VARIES = dict.fromkeys(
+    ("fig-alignment", "fig-power", "fig-plateau", "fig-labels", "fig-walls", "fig-measures", "fig-votes"),
+    "nets trained on the page in float32, whose products every processor rounds in its own way",
+)
 
 FORMAT = {"extension": ".md", "format_name": "myst"}
 PAIRING = "notebooks///ipynb,book/chapters///md:myst"
@@ -61,6 +79,7 @@ kernelspec:
 ---
 """
 CELL_TIMEOUT = 300  # seconds
+ROUNDING = 4  # levels of 255 by which a pixel of a scaled image may differ: nobody sees them
 
 ONE_THREAD = (
     "NUMBA_NUM_THREADS",
@@ -112,10 +131,11 @@ def fix_metadata(notebook: nbformat.NotebookNode) -> None:
 
 
 def kernel_environment(record: bool) -> None:
-    """What the kernel inherits: one BLAS thread, no progress bars, absolute paths."""
+    """What the kernel inherits: one BLAS thread, no progress bars, no warnings, absolute paths."""
     os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
     os.environ["TQDM_DISABLE"] = "1"
     os.environ["PYTHONHASHSEED"] = "0"
+    os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # no kernel is debugged, so none need warn of it
     if os.environ.get("BIONET_DATA"):
         os.environ["BIONET_DATA"] = str(Path(os.environ["BIONET_DATA"]).resolve())
     if record:
@@ -124,12 +144,16 @@ def kernel_environment(record: bool) -> None:
         os.environ.pop("BIONET_RECORD", None)
 
 
-def execute(notebook: nbformat.NotebookNode) -> float:
-    """Run every cell in place; return the seconds it took."""
+def execute(notebook: nbformat.NotebookNode) -> tuple[float, list[str]]:
+    """Run every cell in place; return the seconds it took and the files that it loaded and read."""
+    watched = nbformat.v4.new_notebook(metadata=notebook.metadata)
+    first, last = map(nbformat.v4.new_code_cell, (inputs.WATCH, inputs.TELL))
+    watched.cells = [first, *notebook.cells, last]
     client = NotebookClient(
-        notebook,
+        watched,
         timeout=CELL_TIMEOUT,
         kernel_name=KERNEL["name"],
+        kernel_manager_class=AsyncLocalKernelManager,
         resources={"metadata": {"path": str(NOTEBOOKS)}},
         coalesce_streams=True,
         record_timing=False,
@@ -140,7 +164,7 @@ def execute(notebook: nbformat.NotebookNode) -> float:
     seconds = time.perf_counter() - start
     fix_metadata(notebook)
     fix_outputs(notebook)
-    return seconds
+    return seconds, last.outputs[0].text.splitlines()
 
 
 def fix_outputs(notebook: nbformat.NotebookNode) -> None:
@@ -233,9 +257,75 @@ def unpaired(path: Path) -> str | None:
     return None
 
 
+def outdated(path: Path) -> list[str]:
+    """What a chapter's notebook ran and is no longer so: a line for each file; empty if it is up to date."""
+    recorded = read_json(RAN).get(path.stem)
+    if recorded is None:
+        return [f"nothing is recorded of what {path.stem} ran"]
+    notebook = nbformat.read(NOTEBOOKS / f"{path.stem}.ipynb", as_version=4)
+    return inputs.changed(path, recorded, ROOT) or inputs.old_listings(notebook)
+
+
+def differences(
+    kept: nbformat.NotebookNode, fresh: nbformat.NotebookNode
+) -> Iterator[tuple[str | None, str]]:
+    """Where two runs of the same cells differ, and how; first the name in `VARIES`, or None."""
+    for number, (old, new) in enumerate(zip(kept.cells, fresh.cells, strict=True), start=1):
+        before, after = shown(old), shown(new)
+        name = new.metadata.get("mystnb", {}).get("figure", {}).get("name", "")
+        where = f"cell {number}{f' ({name})' if name else ''}"
+        if before.keys() != after.keys():
+            yield None, f"{where} shows {', '.join(after) or 'nothing'}, not {', '.join(before) or 'nothing'}"
+            continue
+        for kind in before:
+            if before[kind] == after[kind]:
+                continue
+            if kind.endswith("image/png"):
+                if found := other_pixels(before[kind], after[kind]):
+                    yield (name if name in VARIES else None), f"{where}: {found}"
+            else:
+                lines = difflib.unified_diff(
+                    before[kind].splitlines(), after[kind].splitlines(), "committed", "now", n=0, lineterm=""
+                )
+                yield None, f"{where}, {kind}:\n" + "\n".join(lines)
+
+
+def shown(cell: nbformat.NotebookNode) -> dict[str, str]:
+    """What a cell shows, by kind and place."""
+    found = {}
+    for place, output in enumerate(cell.get("outputs", [])):
+        name = output.get("metadata", {}).get("scrapbook", {}).get("name", "")
+        parts = output.get("data") or {output.get("name", output.output_type): output.get("text", "")}
+        for kind, value in parts.items():
+            found[" ".join(filter(None, (str(place), name, kind)))] = value
+    return found
+
+
+def other_pixels(before: str, after: str) -> str:
+    """How two pictures differ; empty if no pixel does by more than rounding can do."""
+    import numpy as np  # not before kernel_environment has set the number of threads
+    from matplotlib.image import imread
+
+    old, new = (imread(io.BytesIO(base64.b64decode(text)), format="png") for text in (before, after))
+    if old.shape != new.shape:
+        return f"a picture of {new.shape}, not of {old.shape}"
+    levels = np.rint(255 * np.abs(old - new)).max(axis=-1)
+    many = np.count_nonzero(levels > ROUNDING)
+    return f"{many} of {levels.size} pixels differ, by up to {levels.max():.0f} of 255" if many else ""
+
+
 def serialise(notebook: nbformat.NotebookNode) -> str:
     nbformat.validate(notebook)
     return json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def processor() -> str:
@@ -250,7 +340,7 @@ def processor() -> str:
 
 
 def write_timings(seconds: dict[str, float]) -> None:
-    known = json.loads(TIMINGS.read_text()) if TIMINGS.exists() else {"chapters": {}}
+    known = read_json(TIMINGS) or {"chapters": {}}
     machine = {
         "processor": processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -260,8 +350,7 @@ def write_timings(seconds: dict[str, float]) -> None:
     }
     for name, value in seconds.items():
         known["chapters"][name] = {"seconds": round(value, 1), **machine}
-    TIMINGS.parent.mkdir(exist_ok=True)
-    TIMINGS.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n")
+    write_json(TIMINGS, known)
 
 
 def run_chapter(path: Path, check: bool) -> tuple[str, float]:
@@ -275,20 +364,27 @@ def run_chapter(path: Path, check: bool) -> tuple[str, float]:
             "Set BIONET_DATA, run `bionet data fetch`, or pass --check to run without writing."
         )
     notebook = as_notebook(text)
-    seconds = execute(notebook)
-    written = serialise(notebook)
+    seconds, read = execute(notebook)
+    ran = inputs.of(path, read, ROOT)
+    if check and stand_in:
+        return f"runs (stand-in for {', '.join(stand_in)}: outputs not compared)", seconds
+    unlike = unpaired(path)
+    found = [] if unlike else list(differences(nbformat.read(target, as_version=4), notebook))
+    named = sorted({name for name, _ in found if name})
+    problems = [unlike] if unlike else [what for name, what in found if not name]
+    same = f"the same, but for the pixels of {', '.join(named)}" if named else "unchanged"
     if check:
-        if stand_in:
-            return f"runs (stand-in for {', '.join(stand_in)}: outputs not compared)", seconds
-        if not target.exists() or target.read_text(encoding="utf-8") != written:
-            raise NotebookProblem("a run gives another notebook than the committed one")
-        return "runs, unchanged", seconds
-    changed = not target.exists() or target.read_text(encoding="utf-8") != written
-    if changed:
-        target.write_text(written, encoding="utf-8")
+        if problems:
+            raise NotebookProblem("\n".join(["a run differs from the committed notebook:", *problems]))
+        return f"runs, {same}", seconds
+    recorded = read_json(RAN)
+    if not problems and recorded.get(path.stem) == ran:
+        return same, seconds
+    target.write_text(serialise(notebook), encoding="utf-8")
+    write_json(RAN, {**recorded, path.stem: ran})
     if with_header(text) != text and path.read_text(encoding="utf-8") == text:
         path.write_text(with_header(text), encoding="utf-8")
-    return ("written" if changed else "unchanged"), seconds
+    return "written", seconds
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -310,9 +406,10 @@ def main(arguments: list[str] | None = None) -> int:
     for path in chapters(options.chapter):
         try:
             if options.sync:
-                problem = unpaired(path)
-                if problem:
+                if problem := unpaired(path):
                     raise NotebookProblem(problem)
+                if old := outdated(path):
+                    raise NotebookProblem("\n".join([*old, "Run `make reproduce`."]))
                 print(f"{path.stem}: in sync", flush=True)
             else:
                 what, seconds[path.stem] = run_chapter(path, options.check)
