@@ -93,6 +93,19 @@ def assert_order_one(errors: Any) -> None:
     assert off[2] <= off[0] / 2, f"orders {off} from one do not fall with the step; errors {errors}"
 
 
+def hangs_on_float16(net: Any, X: np.ndarray, draws: int = 32) -> float:
+    """Share of the images that change their class if weights move by half of float16's last digit."""
+    rng, W, classes = np.random.default_rng(0), net.components_, net.predict(X)
+    changed = np.zeros(len(X), dtype=bool)
+    try:
+        for _ in range(draws):
+            net.components_ = W * (1 + W.dtype.type(2.0**-11) * rng.choice([-1, 1], W.shape).astype(W.dtype))
+            changed |= net.predict(X) != classes
+    finally:
+        net.components_ = W
+    return float(changed.mean())
+
+
 def clear_run(
     W: np.ndarray, X: np.ndarray, sizes: list[int], p: float, k: int, delta: float, rate: float
 ) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
+from oracles import assert_within, hangs_on_float16, rounding
 
 from bionet import data
 from bionet_reproduction import catalogue, cells, cifar, records, rows, views
@@ -76,7 +77,10 @@ def test_the_stored_net_scores_as_recorded(made):
     record = made("cifar10")
     error = record["epochs"]["2"]["readouts"]["power"]["test"]["values"][0]
     V, y = views.seen("cifar-test", "as they are", "cifar-50k"), views.images("cifar-test")[1]
-    assert 100 * (1 - records.load_trained("cifar10").score(V, y)) == pytest.approx(error, abs=0.5)
+    net = records.load_trained("cifar10")
+    bound = 100 * hangs_on_float16(net, V) + 0.5e-4  # recorded with four digits
+    assert bound < 2
+    assert_within(100 * (1 - net.score(V, y)), error, bound)
 
 
 def test_the_controls_measure_the_rows_of_the_run_itself(made):
@@ -103,8 +107,10 @@ def test_rows_that_reach_one_give_the_median_image_a_current_of_one(small, facto
     X = views.seen("cifar-45k", "as they are", "cifar-45k")
     drawn = rows.Drawn(n_hidden=20, seed=0).computed(X)
     W, facts = cells.Reach().scaled(factor * drawn, X, "cifar-45k")
-    assert np.median((X[:5000] @ W.T).max(axis=1)) == pytest.approx(1.0, rel=1e-5)
-    np.testing.assert_allclose(W * facts["reach"], factor * drawn, rtol=1e-5, atol=1e-7)
+    # images lose their length, currents are summed, rows divided: in float32
+    few = rounding(3 * X.shape[1], np.float32) * (X @ np.abs(W).T).max()
+    assert_within(np.median((X[:5000] @ W.T).max(axis=1)), 1.0, few)
+    assert_within(W * facts["reach"], factor * drawn, rounding(5, np.float32) * np.abs(factor * drawn))
 
 
 def colours(layer, *, shuffled=False):
@@ -133,7 +139,9 @@ def test_photographs_are_continuous_until_their_pixels_are_shuffled(small):
 
 def test_drawn_images_are_their_own_nearest(small):
     cosine = colours(rows.Drawn(n_hidden=20, seed=0))["nearest_image_cosine"]
-    np.testing.assert_allclose(cosine, 1.0, atol=1e-4)
+    assert_within(
+        cosine, np.ones(len(cosine)), 0.5e-4 + rounding(4 * 192, np.float32)
+    )  # four digits are kept
 
 
 def test_the_first_layer_acts_on_pixels_as_on_its_view(made):

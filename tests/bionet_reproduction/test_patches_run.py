@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from oracles import assert_within
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -57,7 +58,9 @@ def test_a_cell_measures_what_its_pipeline_scores(small, kind):
         features = cell.windows.estimator(layer, 3).set_params(n=n)
         net = make_pipeline(features, StandardScaler(copy=False), patches.linear(5, 100, 3)).fit(X, y)
         for part, images in (("train", (X, y)), ("cifar-5k", views.images("cifar-5k"))):
-            assert score[f"{part}_error"] == pytest.approx(100 - 100 * net.score(*images), abs=1e-3)
+            # float32 features of one block or of many: an answer that hangs on the last digit may differ
+            one = 100 / len(images[1]) + 0.5e-4
+            assert_within(score[f"{part}_error"], 100 - 100 * net.score(*images), one)
 
 
 def test_a_rule_that_diverges_is_noted_and_never_chosen(small):

@@ -6,6 +6,7 @@ import json
 import math
 
 import pytest
+from oracles import assert_within, hangs_on_float16
 
 from bionet_reproduction import catalogue, records
 from bionet_reproduction.statistics import summary
@@ -71,8 +72,11 @@ def test_the_stored_net_scores_as_recorded(made):
 
     record = made("mnist")
     test = data.load("mnist", split="test")
-    error = 100 * (1 - records.load_trained("mnist").score(test.images, test.labels))
-    assert error == pytest.approx(record["readouts"]["power"]["test"]["values"][0], abs=0.5)
+    net = records.load_trained("mnist")
+    error = 100 * (1 - net.score(test.images, test.labels))
+    bound = 100 * hangs_on_float16(net, test.images) + 0.5e-4  # recorded with four digits
+    assert bound < 2
+    assert_within(error, record["readouts"]["power"]["test"]["values"][0], bound)
 
 
 def test_a_run_goes_on_where_it_was(made, monkeypatch):

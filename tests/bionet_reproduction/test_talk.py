@@ -102,9 +102,9 @@ def test_the_recorded_run_is_complete():
 
 
 def test_the_recorded_run_repeats_the_notebooks_weight_divergence():
-    assert records.record("talk")["unsupervised"]["weight_divergence"] == pytest.approx(
-        0.48201244626089, abs=1e-12
-    )
+    # the notebook shows 14 digits; n steps add n roundings to a weight, by chance about 8 sqrt(n) of them
+    bound = 0.5e-14 + rounding(8 * math.sqrt(600 * TALK.steps_w))
+    assert_within(records.record("talk")["unsupervised"]["weight_divergence"], 0.48201244626089, bound)
 
 
 def test_the_recorded_exact_run_can_be_recomputed(mnist):
