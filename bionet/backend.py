@@ -7,7 +7,6 @@ drawn on the host, so the library that computes cannot change a result.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
@@ -204,47 +203,3 @@ def generators(random_state: Any, count: int) -> list[np.random.Generator]:
 def out_of_range_unwarned() -> np.errstate:
     """Context in which NumPy does not warn of overflow; for code that looks at its result and raises."""
     return np.errstate(over="ignore", invalid="ignore")
-
-
-def require_finite(name: str, array: Array) -> None:
-    """Raise ``ValueError`` if `array` holds NaN or infinity (synchronises with the device)."""
-    xp = namespace(array)
-    if not bool(xp.all(xp.isfinite(array))):
-        host = to_host(array)
-        where = tuple(int(i) for i in np.argwhere(~np.isfinite(host))[0])
-        place = f" at index {where}" if where else ""
-        raise ValueError(f"{name} must be finite, but holds {host[where]}{place}; remove or replace it first")
-
-
-def require_number(
-    name: str,
-    value: Any,
-    low: float = -math.inf,
-    high: float = math.inf,
-    *,
-    open_low: bool = False,
-    open_high: bool = False,
-    hint: str = "",
-) -> float:
-    """Return `value` as a Python float if it is a number in the interval, else raise.
-
-    Raises
-    ------
-    TypeError
-        If `value` is not a number.
-    ValueError
-        If it is NaN or outside the interval from `low` to `high`.
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{name} must be a number, got {value!r}")
-    number = float(value)
-    fits_low = number > low if open_low else number >= low
-    fits_high = number < high if open_high else number <= high
-    if not (fits_low and fits_high) or math.isinf(number):
-        left = "(" if open_low or low == -math.inf else "["
-        right = ")" if open_high or high == math.inf else "]"
-        raise ValueError(
-            f"{name} must lie in {left}{low:g}, {high:g}{right}, got {value!r}"
-            + (f": {hint}" if hint else "")
-        )
-    return number

@@ -17,9 +17,9 @@ from bionet.backend import (
     generators,
     indices_like,
     namespace,
-    require_number,
     to_host,
 )
+from bionet.checks import require_number
 from bionet.optim import optimizer, rates_of
 
 LOSSES = ("power", "cross_entropy", "sigmoid_cross_entropy")

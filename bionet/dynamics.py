@@ -17,7 +17,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from bionet.backend import Array, device, floating, out_of_range_unwarned, require_finite, require_number
+from bionet.backend import Array, device, floating, out_of_range_unwarned
+from bionet.checks import require_finite, require_number
 
 
 def firing_rate(h: Array) -> Array:

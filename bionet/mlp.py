@@ -15,7 +15,8 @@ from bionet.activations import (
     unit_norm,
     unit_norm_pullback,
 )
-from bionet.backend import Array, namespace, require_number
+from bionet.backend import Array, namespace
+from bionet.checks import require_number
 from bionet.classifier import GradientClassifier, uniform_start
 
 ACTIVATIONS = ("relu", "sigmoid", "power")

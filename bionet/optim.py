@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from bionet.backend import Array, blocks, is_numpy, namespace, require_number
-from bionet.checks import choice, integer
+from bionet.backend import Array, blocks, is_numpy, namespace
+from bionet.checks import choice, integer, require_number
 
 _CHUNK = 1 << 15  # entries at a time on the host, so that the terms of one update stay in a core's cache
 Schedule = float | Sequence[tuple[int, float]]

@@ -22,8 +22,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from bionet.backend import Array, blocks, floating, indices_like, require_finite, require_number
-from bionet.checks import choice, integer
+from bionet.backend import Array, blocks, floating, indices_like
+from bionet.checks import choice, integer, require_finite, require_number
 
 CONTRAST = 10**0.5 / 255  # of Coates, Lee & Ng: 10 is added to the variance of pixels from 0 to 255
 

@@ -15,7 +15,9 @@ from __future__ import annotations
 from numbers import Integral
 from typing import Any
 
-from bionet.backend import Array, device, floating, out_of_range_unwarned, require_finite, require_number
+from bionet.backend import Array, device, floating, out_of_range_unwarned
+from bionet.checks import require_finite, require_number
+from bionet.plasticity import covector
 
 SMALLEST = 1e-30  # a change below this is not scaled up, as in the authors' published code
 
@@ -39,10 +41,10 @@ def p_currents(W: Array, batch: Array, p: float) -> Array:
     ValueError
         For wrong shapes, non-finite input or p below 1.
     """
-    xp, W, batch = floating(W, batch)
+    _, W, batch = floating(W, batch)
     p = require_number("p", p, 1.0)
     _check_minibatch(W, batch)
-    return _p_currents(xp, W, batch, p)
+    return batch @ covector(W, p).T
 
 
 def rank_activation(currents: Array, k: int, delta: float) -> Array:
@@ -119,7 +121,7 @@ def ranked_step_unchecked(
     xp: Any, W: Array, batch: Array, p: float, k: int, delta: float, learning_rate: float
 ) -> tuple[Array, Array]:
     """The rule itself: no checks, no host synchronisation. Returns the new W, and g."""
-    currents = _p_currents(xp, W, batch, p)  # (batch, hidden)
+    currents = batch @ covector(W, p).T  # (batch, hidden)
     g = _rank_activation(xp, currents, k, delta)  # (batch, hidden)
     change = g.T @ batch - xp.sum(g * currents, axis=0)[:, None] * W  # (hidden, features)
     largest = xp.max(xp.abs(change))
@@ -152,11 +154,6 @@ def _check_minibatch(W: Array, batch: Array) -> None:
         )
     require_finite("W", W)
     require_finite("batch", batch)
-
-
-def _p_currents(xp: Any, W: Array, batch: Array, p: float) -> Array:
-    covector = W if p == 2 else xp.sign(W) * xp.abs(W) ** (p - 1.0)
-    return batch @ covector.T
 
 
 def _rank_activation(xp: Any, currents: Array, k: int, delta: float) -> Array:

@@ -27,8 +27,8 @@ from bionet.activations import (
     unit_norm,
     unit_norm_pullback,
 )
-from bionet.backend import Array, asarray_like, namespace, require_finite, require_number, to_host
-from bionet.checks import choice
+from bionet.backend import Array, asarray_like, namespace, to_host
+from bionet.checks import choice, require_finite, require_number
 from bionet.classifier import GradientClassifier, uniform_start
 from bionet.fast import readout as fast
 

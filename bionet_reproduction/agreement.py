@@ -39,8 +39,7 @@ def compare_rules(
     """
     currents = (unit_norm(X) @ W.T).astype(np.float64)  # (samples, hidden)
     h = dynamics.steady_state(currents, w_inh)
-    g = plasticity.learning_activation(h, h_star * h.max(axis=1, keepdims=True), delta)
-    g[h.max(axis=1) <= 0] = 0
+    g = plasticity.learning_activation(h, h_star, delta, relative=True)
     order = np.argsort(-currents, axis=1, kind="stable")
     by_rank = np.take_along_axis(g, order, axis=1)
     fast = ranking.rank_activation(currents, k, delta)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bionet.backend import require_finite, require_number
+from bionet.checks import require_finite, require_number
 
 
 def interval(values: Any, confidence: float = 0.95) -> tuple[float, float, float]:

@@ -13,10 +13,10 @@ import pytest
 
 from bionet import checkpoint, data, persistence
 from bionet.checkpoint import Checkpoint
-from bionet.fast import ranked
+from bionet.fast import host, ranked
 from bionet.units import RankedUnits
 
-needs_numba = pytest.mark.skipif(ranked.compiled is None, reason="Numba is not installed")
+needs_numba = pytest.mark.skipif(not host.available(), reason="Numba is not installed")
 ENGINES = ["numpy", pytest.param("numba", marks=needs_numba)]
 SETTINGS = {"n_hidden": 30, "k": 3, "p": 3.5, "n_epochs": 60, "batch_size": 20, "random_state": 3}
 RUN = """

@@ -11,11 +11,11 @@ from oracles import assert_no_worse_than, assert_within, rounding
 
 from bionet import data, dynamics, plasticity
 from bionet.activations import unit_norm
-from bionet.fast import competing
+from bionet.fast.host import available
 from bionet.units import CompetingUnits
 
 ENGINES = ["numpy", "numba"]
-if competing.compiled is None:
+if not available():
     ENGINES = ["numpy"]
 
 

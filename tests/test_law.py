@@ -12,8 +12,8 @@ ROOT = Path(__file__).parents[1]
 # Lowest first. A module imports lower levels, or its own level without a circle.
 LEVELS = (
     "bionet bionet.backend bionet.checks bionet.files bionet.checkpoint",
-    "bionet.dynamics bionet.plasticity bionet.ranking bionet.activations bionet.losses bionet.optim "
-    "bionet.data",
+    "bionet.dynamics bionet.boosts bionet.plasticity bionet.ranking bionet.activations bionet.losses "
+    "bionet.optim bionet.data",
     "bionet.fast bionet.measures bionet.patches bionet.attacks",
     "bionet.units bionet.classifier bionet.readout bionet.mlp",
     "bionet.formats bionet.persistence bionet.plot",

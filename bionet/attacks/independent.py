@@ -21,8 +21,7 @@ from typing import Any
 import numpy as np
 
 from bionet.attacks import NORMS, project
-from bionet.backend import require_number
-from bionet.checks import choice, integer
+from bionet.checks import choice, integer, require_number
 from bionet.losses import ATTACKS
 
 _LOSSES = (*ATTACKS, "trained")

@@ -9,7 +9,8 @@ from scipy.stats import binom
 
 from bionet import checks
 from bionet.attacks.ball import Ball, direction
-from bionet.backend import Array, blocks, floating, namespace, require_number, to_host
+from bionet.backend import Array, blocks, floating, namespace, to_host
+from bionet.checks import require_number
 
 _BLOCK = 500
 

@@ -22,17 +22,8 @@ from tqdm import tqdm
 from bionet import checks, losses
 from bionet.attacks.ball import NORMS, Ball, direction, draw
 from bionet.attacks.minimal import median_interval, minimal_l2
-from bionet.backend import (
-    Array,
-    blocks,
-    floating,
-    generators,
-    indices_like,
-    namespace,
-    require_number,
-    to_host,
-)
-from bionet.checks import choice, integer
+from bionet.backend import Array, blocks, floating, generators, indices_like, namespace, to_host
+from bionet.checks import choice, integer, require_number
 
 __all__ = [
     "NORMS",

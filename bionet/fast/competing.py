@@ -11,7 +11,7 @@ Nothing is approximated: the definition is one image after another through
 :func:`bionet.plasticity.present`, and tests hold this module to it. With Numba (the extra ``fast``) the walk
 through a block runs compiled.
 
-The ball is kept as :func:`bionet.plasticity.margin` says: ``1 - |W|^2`` of a row follows through the block,
+The ball is kept as :func:`bionet.boosts.margin` says: ``1 - |W|^2`` of a row follows through the block,
 divided by D^2, and is measured at its end. Rounding in a row grows with the row's factors f. A block ends
 before an image that would make it grow too much; the definition presents that one.
 """
@@ -22,14 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from bionet import plasticity
-from bionet.fast.ranked import HostRule
+from bionet import boosts, plasticity
+from bionet.fast import host
 
-compiled: Any
-try:
+compiled: Any = None
+if host.available():
     from bionet.fast import competing_compiled as compiled
-except ImportError:  # Numba is not installed
-    compiled = None
 
 BLOCK = 128  # images; more of them save work on W and cost more of the bookkeeping
 GROWTH = 16.0  # of rounding in a row within a block
@@ -69,7 +67,7 @@ class HostDynamics:
         relative: bool,
         engine: str = "auto",
     ) -> None:
-        self._kernels: Any = compiled.kernels() if HostRule.engine_for(engine) == "numba" else None
+        self._kernels: Any = compiled.kernels() if host.engine_for(engine) == "numba" else None
         self.W, self.wins, self.last_win = W, wins, last_win
         self.w_inh, self.h_star, self.delta, self.relative = w_inh, h_star, delta, relative
         self._nothing = float(np.finfo(W.dtype).tiny) * 1e10
@@ -80,7 +78,7 @@ class HostDynamics:
         self._mixture = np.zeros((hidden, BLOCK), dtype=W.dtype)
         self._changed = np.zeros(hidden, dtype=np.bool_)
         self._margin = np.full(hidden, np.nan, dtype=W.dtype)  # 1 - |W|^2; NaN until it is asked for
-        self._near = plasticity.norm_rounding(W.shape[1], float(np.finfo(W.dtype).eps))
+        self._near = boosts.norm_rounding(W.shape[1], float(np.finfo(W.dtype).eps))
         self._growth = np.ones(hidden, dtype=W.dtype)
         self._work = np.empty((3, hidden), dtype=W.dtype)
         self._units = np.empty(hidden, dtype=np.intp)
@@ -131,13 +129,13 @@ class HostDynamics:
             return
         new += self._scale[rows, None] * self.W[rows]
         new[np.abs(new) < self._nothing] = 0
-        square = plasticity.squared_norms(np, new)
+        square = boosts.squared_norms(np, new)
         out = (self._margin[rows] >= 0) & (square > 1)
         if out.any():
-            new[out] = plasticity.hold(np, new[out], True)
+            new[out] = boosts.hold(np, new[out], True)
             square[out] = 1
         self.W[rows] = new
-        self._margin[rows] = plasticity.margin_of(np, square, new.shape[1])
+        self._margin[rows] = boosts.margin_of(np, square, new.shape[1])
 
     def _present(self, index: int, v: np.ndarray, duration: float) -> None:
         """Present one image by the definition."""
@@ -168,11 +166,10 @@ class HostDynamics:
             inhibition = w * np.max(np.cumsum(ranked) / ((1.0 - w) + w * n))  # w S
         drive = currents[rows] - inhibition
         rows, drive = rows[drive >= 0], drive[drive >= 0]
-        if not rows.size or (self.relative and drive.max() <= 0):
-            return rows[:0], drive[:0]
+        if not rows.size:
+            return rows, drive
         h = np.where(drive > 0, drive / (1.0 - w), drive)
-        threshold = self.h_star * h.max() if self.relative else self.h_star
-        g = plasticity.learning_activation_unchecked(np, h, threshold, self.delta)
+        g = plasticity.learning_activation_unchecked(np, h, self.h_star, self.delta, self.relative)
         return rows[g != 0], g[g != 0]
 
     def _walk_numpy(
@@ -186,11 +183,11 @@ class HostDynamics:
         """Present the block's images in turn; return how many rounding allowed, none of them diverging."""
         scale, mixture = self._scale, self._mixture
         unknown = np.flatnonzero(np.isnan(self._margin))
-        self._margin[unknown] = plasticity.margin(np, self.W[unknown])
+        self._margin[unknown] = boosts.margin(np, self.W[unknown])
         for b, index in enumerate(chosen.tolist()):
             rows, g = self._learners(Y[b] * lengths[b])
             gap = self._margin[rows] * scale[rows] ** 2  # 1 - |row|^2 now, and 1 - y^2 is not less
-            kept, along, D = plasticity.boost_coefficients(np, Y[b, rows], g * rapidity[b], gap)
+            kept, along, D = boosts.boost_coefficients(np, Y[b, rows], g * rapidity[b], gap)
             growth = kept * self._growth[rows]
             if not ((D > 0) & (growth <= GROWTH)).all():
                 return b

@@ -143,7 +143,7 @@ def _bring_up_to_date(W, rows, scale, new, nothing, margin, near_sphere):
 
 @numba.njit(cache=True, error_model="numpy", nogil=True, fastmath={"reassoc"})
 def _margin(row, near_sphere):
-    """:func:`bionet.plasticity.margin` of one row, summed in float64."""
+    """:func:`bionet.boosts.margin` of one row, summed in float64."""
     total = 0.0
     for x in row:
         total += np.float64(x) * np.float64(x)

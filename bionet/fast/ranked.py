@@ -16,22 +16,24 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.sparse import _sparsetools, csr_array
+from scipy.sparse import csr_array
 
 from bionet.backend import blas_threads_for, blocks
+from bionet.fast import host
 from bionet.ranking import SMALLEST
 
-compiled: Any
-try:
+compiled: Any = None
+if host.available():
     from bionet.fast import ranked_compiled as compiled
-except ImportError:  # Numba is not installed
-    compiled = None
 
 SPARSE_BELOW = 0.35  # share of non-zero pixels below which skipping zeros beats the dense product
 
 
 def covector(W: np.ndarray, p: float, out: np.ndarray, work: np.ndarray) -> np.ndarray:
-    """Write ``sgn(W) |W|^(p-1)`` to `out`, through products and roots where p allows."""
+    """Write :func:`bionet.plasticity.covector` to `out`, through products and roots where p allows.
+
+    A test holds it to the definition.
+    """
     if p == 2.0:
         np.copyto(out, W)
     elif p == 1.0:
@@ -75,7 +77,7 @@ class HostRule:
         delta: float,
         engine: str = "auto",
     ) -> None:
-        self._compiled = self.engine_for(engine) == "numba"
+        self._compiled = host.engine_for(engine) == "numba"
         self.W, self.X = W, np.ascontiguousarray(X)
         self.p, self.k, self.delta = p, k, delta
         # Smaller weights become 0. Those of blank pixels shrink with every image that their unit wins; where
@@ -124,19 +126,6 @@ class HostRule:
             self._loser = np.empty(size, dtype=np.intp)
             self._kept = np.empty((k, size), dtype=dtype)
             self._indptr = np.empty(most + 1, dtype=np.int32)
-
-    @staticmethod
-    def engine_for(engine: str) -> str:
-        """Return the engine that `engine` means here, ``"numpy"`` or ``"numba"``.
-
-        Raises
-        ------
-        RuntimeError
-            For ``"numba"`` where it is not installed.
-        """
-        if engine == "numba" and compiled is None:
-            raise RuntimeError("engine='numba' needs Numba: pip install numba, or use engine='numpy'")
-        return "numpy" if engine == "numpy" or compiled is None else "numba"
 
     def learn(self, order: np.ndarray, rate: float) -> None:
         """Pass over ``X[order]`` once, a minibatch at a time, and change ``W`` in place."""
@@ -232,10 +221,10 @@ class HostRule:
         np.take(self.W, touched, axis=0, out=W_rows, mode="clip")
         coefficient = np.add.reduceat(data * currents_of, first)
         np.multiply(W_rows, -coefficient[:, None], out=rows)
-        columns = (by_unit % B).astype(np.int32)
-        _sparsetools.csr_matvecs(
-            R, B, batch.shape[1], indptr, columns, data, batch.reshape(-1), rows.reshape(-1)
-        )
+        learned = csr_array(
+            (data, (by_unit % B).astype(np.int32), indptr), shape=(R, B)
+        )  # g by unit and image
+        np.add(rows, learned @ batch, out=rows)
         largest = max(float(rows.max()), -float(rows.min()), SMALLEST)
         np.multiply(rows, self.W.dtype.type(rate / largest), out=rows)
         np.add(W_rows, rows, out=W_rows)

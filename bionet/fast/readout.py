@@ -12,14 +12,12 @@ from typing import Any
 import numpy as np
 
 from bionet.backend import Array, is_numpy
-from bionet.fast.ranked import HostRule
+from bionet.fast import host
 from bionet.optim import SGD, Adam
 
-compiled: Any
-try:
+compiled: Any = None
+if host.available():
     from bionet.fast import readout_compiled as compiled
-except ImportError:  # Numba is not installed
-    compiled = None
 
 LOSSES = ("power", "cross_entropy", "sigmoid_cross_entropy")  # as the kernel counts them
 # Images a step, times hidden units, times classes, up to which the compiled path is chosen unasked. Measured:
@@ -35,7 +33,7 @@ def serves(engine: str, products: int, *arrays: Array) -> bool:
     RuntimeError
         For ``engine="numba"`` where it is not installed.
     """
-    if not all(is_numpy(a) for a in arrays) or HostRule.engine_for(engine) == "numpy":
+    if not all(is_numpy(a) for a in arrays) or host.engine_for(engine) == "numpy":
         return False
     alike = len({a.dtype for a in arrays}) == 1 and arrays[0].dtype in (np.float32, np.float64)
     return alike and (engine == "numba" or products <= LARGEST)

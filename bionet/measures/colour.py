@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bionet.backend import Array, asarray_like, floating, indices_like, require_number, to_host
+from bionet.backend import Array, asarray_like, floating, indices_like, to_host
+from bionet.checks import require_number
 from bionet.measures.maps import as_planes, ratio, require_maps
 
 OPPONENT = (  # orthonormal; columns are red, green and blue

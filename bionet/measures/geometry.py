@@ -21,7 +21,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from bionet.backend import Array, asarray_like, device, floating, require_finite, require_number, to_host
+from bionet.backend import Array, asarray_like, device, floating, to_host
+from bionet.checks import require_finite, require_number
 
 
 def lift(W: Array) -> Array:

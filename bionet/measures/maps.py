@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from bionet.backend import Array, blocks, floating, require_finite
+from bionet.backend import Array, blocks, floating
+from bionet.checks import require_finite
 
 
 def roughness(W: Array, shape: Sequence[int] = (28, 28)) -> Array:

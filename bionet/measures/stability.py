@@ -24,8 +24,9 @@ from typing import Any
 import numpy as np
 
 from bionet import dynamics, plasticity
-from bionet.backend import Array, floating, require_finite, require_number
-from bionet.plasticity import lebesgue_norms
+from bionet.backend import Array, floating
+from bionet.checks import require_finite, require_number
+from bionet.plasticity import covector, lebesgue_norms
 
 
 def arcoth(y: Array) -> Array:
@@ -116,10 +117,7 @@ def diverging_units(
         if not there.size:
             break
         h = dynamics.steady_state((W @ v)[there], w_inh)
-        top = float(h.max())
-        g = plasticity.learning_activation(h, h_star * top if relative else h_star, delta)
-        if relative and top <= 0:  # nobody is active: a fraction of nothing is no threshold
-            g = np.zeros_like(g)
+        g = plasticity.learning_activation(h, h_star, delta, relative)
         rows, g = there[g != 0], g[g != 0]
         silent += not (g > 0).any()
         if not rows.size:
@@ -231,15 +229,14 @@ def overlaps(W: Array, X: Array, p: float = 2) -> Array:
     ValueError
         For wrong shapes, or `p` out of range.
     """
-    xp, W, X = floating(W, X)
+    _, W, X = floating(W, X)
     p = require_number("p", p, 1.0)
     if W.ndim != 2 or X.ndim != 2 or W.shape[1] != X.shape[1]:
         raise ValueError(
             "expected W of shape (hidden, features) and X of shape (samples, features), "
             f"got {W.shape} and {X.shape}"
         )
-    covector = xp.sign(W) * xp.abs(W) ** (p - 1.0)
-    return X @ covector.T / lebesgue_norms(W, p) ** (p - 1.0)
+    return X @ covector(W, p).T / lebesgue_norms(W, p) ** (p - 1.0)
 
 
 def energy(W: Array, X: Array, g: Array, p: float = 2) -> Array:

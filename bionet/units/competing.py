@@ -18,10 +18,9 @@ from bionet.backend import (
     is_numpy,
     namespace,
     out_of_range_unwarned,
-    require_number,
     to_host,
 )
-from bionet.checks import choice, images, integer, like_learned
+from bionet.checks import choice, images, integer, like_learned, require_number
 from bionet.fast.competing import HostDynamics
 from bionet.units.start import Units, require_squares
 
@@ -257,10 +256,10 @@ class CompetingUnits(Units):
             h = dynamics.steady_state_unchecked(xp, currents, w_inh)
         else:
             h = dynamics.simulate(currents, w_inh, 1.0, float(self.dt), float(self.t_max))[1][-1, :]
-        h_star = float(self.h_star)
-        threshold = h_star * xp.max(h) if self.threshold == "relative" else h_star
-        g = plasticity.learning_activation_unchecked(xp, h, threshold, float(self.delta))
-        return xp.where(xp.max(h) > 0, g, xp.zeros_like(g)) if self.threshold == "relative" else g
+        relative = self.threshold == "relative"
+        return plasticity.learning_activation_unchecked(
+            xp, h, float(self.h_star), float(self.delta), relative
+        )
 
     def _euler(self, W: Array, v: Array, g: Array, duration: float) -> Array:
         if duration == 0.0:

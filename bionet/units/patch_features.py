@@ -12,17 +12,8 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from bionet.activations import power
-from bionet.backend import (
-    Array,
-    asarray_like,
-    blocks,
-    generators,
-    namespace,
-    require_finite,
-    require_number,
-    to_host,
-)
-from bionet.checks import choice, fitted_images, images, integer
+from bionet.backend import Array, asarray_like, blocks, generators, namespace, to_host
+from bionet.checks import choice, fitted_images, images, integer, require_finite, require_number
 from bionet.patches import CONTRAST, extract, normalize, places, pool, sample, whitening
 
 _LARGEST = 1 << 18  # numbers in the largest array of one block of images: it stays in a core's cache

@@ -14,11 +14,10 @@ from bionet.backend import (
     is_numpy,
     namespace,
     out_of_range_unwarned,
-    require_number,
     to_host,
 )
 from bionet.checkpoint import Checkpoint, Keeper, fingerprint
-from bionet.checks import choice, images, integer, like_learned
+from bionet.checks import choice, images, integer, like_learned, require_number
 from bionet.fast import engine
 from bionet.plasticity import lebesgue_norms
 from bionet.units.start import Units

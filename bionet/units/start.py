@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
-from bionet.backend import Array, asarray_like, namespace, require_finite, require_number, to_host
-from bionet.checks import choice, fitted_images, integer
+from bionet.backend import Array, asarray_like, namespace, to_host
+from bionet.checks import choice, fitted_images, integer, require_finite, require_number
 
 
 def initial_weights(init: Any, n_hidden: int, n_features: int, rng: np.random.Generator) -> np.ndarray:
