@@ -423,3 +423,15 @@ def test_kernels_listen_on_local_sockets(monkeypatch, capfd):
     assert notebook.cells[0].outputs[0].text.strip() == expected
     if expected == "ipc":
         assert capfd.readouterr().err == ""
+
+
+def test_a_kernel_in_the_folder_of_the_notebooks_finds_both_packages():
+    """They are installed together; no chapter sets a path."""
+    text = """\
+```{code-cell} ipython3
+import os, bionet, bionet_reproduction
+print(os.path.basename(os.getcwd()), bionet.__name__, bionet_reproduction.__name__)
+```"""
+    notebook = run_notebooks.as_notebook(text)
+    run_notebooks.execute(notebook)
+    assert notebook.cells[0].outputs[0].text.split() == ["notebooks", "bionet", "bionet_reproduction"]

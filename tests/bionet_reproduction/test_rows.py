@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from oracles import assert_within, rounding
@@ -55,3 +57,15 @@ def test_learned_rows_are_kept_and_not_learned_twice(small, monkeypatch):
     assert calls == []
     Ranked(seed=6, n_hidden=12, n_epochs=1).of("60k")
     assert len(calls) == 1
+
+
+def test_two_that_want_the_same_rows_at_once_learn_them_once(small, monkeypatch):
+    """The second waits at the lock beside the file, then takes what the first has learned."""
+    fit = RankedUnits.fit
+    calls = []
+    monkeypatch.setattr(RankedUnits, "fit", lambda self, X: calls.append(0) or fit(self, X))
+    rows = Ranked(seed=7, n_hidden=12, n_epochs=3)
+    with ThreadPoolExecutor(2) as pool:
+        (first, _), (second, _) = pool.map(lambda _: rows.of("60k"), range(2))
+    assert len(calls) == 1
+    np.testing.assert_array_equal(first, second)
