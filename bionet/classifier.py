@@ -22,7 +22,6 @@ from bionet.backend import (
 from bionet.checks import require_number
 from bionet.optim import optimizer, rates_of
 
-LOSSES = ("power", "cross_entropy", "sigmoid_cross_entropy")
 _BLOCK = 2000  # images at a time where gradients or features are computed
 
 
@@ -125,7 +124,7 @@ class GradientClassifier(ClassifierMixin, BaseEstimator):
         """
         X = self._fitted_images(X)
         xp = namespace(X)
-        S = xp.concat([self._logits(X[block, :]) for block in blocks(X.shape[0], _BLOCK)])
+        S = xp.concat([self._forward(self._prepare(X[block, :]))[0] for block in blocks(X.shape[0], _BLOCK)])
         if not bool(xp.all(xp.isfinite(S))):
             raise ArithmeticError(
                 f"logits leave the range of {S.dtype} (largest pixel {float(xp.max(xp.abs(X))):.3g}); "
@@ -250,12 +249,6 @@ class GradientClassifier(ClassifierMixin, BaseEstimator):
             return losses.cross_entropy(S, index)
         return losses.sigmoid_cross_entropy(S, index)
 
-    def _check_loss(self) -> None:
-        checks.choice("loss", self.loss, LOSSES)
-        if self.loss == "power":
-            require_number("m", self.m, 1.0)
-            require_number("beta", self.beta, 0.0, open_low=True)
-
     def _begin(self, X: Array) -> np.random.Generator:
         """Check the parameters, draw the start, and return the generator of the orders."""
         if len(self.classes_) < 2:
@@ -263,7 +256,10 @@ class GradientClassifier(ClassifierMixin, BaseEstimator):
                 f"{type(self).__name__} needs samples of at least 2 classes, got one class: "
                 f"{self.classes_.tolist()}"
             )
-        self._check_loss()
+        checks.choice("loss", self.loss, losses.TRAINING)
+        if self.loss == "power":
+            require_number("m", self.m, 1.0)
+            require_number("beta", self.beta, 0.0, open_low=True)
         self._optimizer = optimizer(self.optimizer)
         weights_rng, order_rng = generators(self.random_state, 2)
         self._draw(X, weights_rng)
@@ -310,9 +306,6 @@ class GradientClassifier(ClassifierMixin, BaseEstimator):
     def _prepare_all(self, X: Array) -> Array:
         parts = [self._prepare(X[block, :]) for block in blocks(X.shape[0], _BLOCK)]
         return namespace(X).concat(parts) if len(parts) > 1 else parts[0]
-
-    def _logits(self, X: Array) -> Array:
-        return self._forward(self._prepare(X))[0]
 
     def _finish(self) -> None:
         """What is left to do after the last epoch."""

@@ -12,7 +12,7 @@ import array_api_compat
 import numpy as np
 
 from bionet.checks import choice
-from bionet.classifier import LOSSES
+from bionet.losses import TRAINING
 from bionet.mlp import ACTIVATIONS, BackpropClassifier
 from bionet.readout import PowerReadout
 from bionet.units import CompetingUnits, RankedUnits
@@ -59,8 +59,8 @@ ARRAYS = {  # kinds of dtype, and the axes
     "BackpropClassifier": {"classes_": ("biufUMm", "classes"), "loss_history_": ("f", "steps")},
 }
 _OPTIONS = {  # what a trained classifier still computes with, checked nowhere else
-    "PowerReadout": {"loss": LOSSES},
-    "BackpropClassifier": {"loss": LOSSES, "activation": ACTIVATIONS},
+    "PowerReadout": {"loss": TRAINING},
+    "BackpropClassifier": {"loss": TRAINING, "activation": ACTIVATIONS},
 }
 _TYPES: dict[Any, Any] = {float: (int, float), int: int, bool: (bool, int), str: str}
 

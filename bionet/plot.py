@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bionet.backend import Array, to_host
-from bionet.measures import colour
+from bionet.measures.wall import wall_order
 
 # Okabe & Ito (2008): told apart by readers of every colour vision.
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
@@ -139,7 +139,7 @@ def colour_wall(
 ) -> Any:
     """Draw rows of colour images with their opponents, from grey to colourful.
 
-    The order is :func:`bionet.measures.colour.wall_order`'s. A row and its opponent stand one above the
+    The order is :func:`bionet.measures.wall.wall_order`'s. A row and its opponent stand one above the
     other; pairs are grouped by their share of colour, and inside a group they run through the
     axes of hues. Rows without a partner come last, side by side.
 
@@ -152,7 +152,7 @@ def colour_wall(
     columns : int
         Pairs in a row of the wall, at most.
     edges, below
-        As in :func:`bionet.measures.colour.wall_order`.
+        As in :func:`bionet.measures.wall.wall_order`.
     alone : bool
         Draw the rows without a partner, too.
     headings : bool
@@ -167,11 +167,11 @@ def colour_wall(
     Raises
     ------
     ValueError
-        As :func:`bionet.measures.colour.wall_order`, or where there is nothing to draw.
+        As :func:`bionet.measures.wall.wall_order`, or where there is nothing to draw.
     """
     if columns < 1:
         raise ValueError(f"columns must be at least 1, got {columns!r}")
-    order = colour.wall_order(W, shape, edges=edges, below=below)
+    order = wall_order(W, shape, edges=edges, below=below)
     tiles = _tinted(_pixels(to_host(W), shape))  # (hidden, rows, columns, 3)
     height, width = tiles.shape[1:3]
     gap = max(1, width // 10)  # between pairs; the two of a pair are one pixel apart

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from oracles import assert_within, backward_bound, rounding
 from scipy import stats
 
-from bionet.measures import colour, maps
+from bionet.measures import colour, maps, wall
 
 RGB = np.array(colour.OPPONENT)  # rows are the axes
 
@@ -70,19 +70,6 @@ def test_shares_of_pure_axes_and_of_a_mixture():
     W = rows_of(turned)
     expected = [[1, 0, 0], [0, 1, 0], [0, 0, 1], [4 / 6, 1 / 6, 1 / 6], [np.nan] * 3]
     assert_within(colour.shares(W, (3, 6, 8)), expected, SUMS)
-    expected[3] = [np.nan] * 3  # one single colour: nothing is left without the means
-    flat = np.repeat([0.2, 0.7, 0.1], 48)[None]
-    assert np.isnan(colour.shares(flat, (3, 6, 8), centred=True)).all()
-    assert_within(colour.shares(W[:3], (3, 6, 8), centred=True), expected[:3], SUMS)
-
-
-def test_a_constant_added_to_a_plane_is_removed_by_centred_only():
-    W = noise(4, (3, 6, 8))
-    lifted = W + np.repeat([3.0, 0.0, -1.0], 48)
-    centred = colour.shares(W, (3, 6, 8), centred=True)
-    # the constant of up to 3 is taken away again: its rounding is left, beside a spread of about 1
-    assert_within(colour.shares(lifted, (3, 6, 8), centred=True), centred, 4 * SUMS)
-    assert np.abs(colour.shares(lifted, (3, 6, 8)) - colour.shares(W, (3, 6, 8))).max() > 0.1
 
 
 def test_noise_has_the_shares_of_its_beta_law():
@@ -233,8 +220,6 @@ def test_scale_and_rotation_of_the_hue_change_nothing_but_the_axis(seed, scale, 
         colour.spatial_correlation(W, [1, 3], shape, pooled=True),
         20 * SUMS,  # squares of at most 4 |W|^2 over a variance that noise of 30 pixels keeps above a tenth
     )
-    pairs, same = (colour.opponent_pairs(rows, shape, colour_only=True) for rows in (W, other))
-    assert_within(same.cosine, pairs.cosine, SUMS)
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
@@ -263,15 +248,12 @@ def test_maps_without_colour_or_contrast_have_no_value():
     assert got[2, 0] > 0.5
 
 
-@pytest.mark.parametrize("colour_only", [False, True])
-def test_opponents_are_found_by_a_loop(colour_only):
+def test_opponents_are_found_by_a_loop():
     W = noise(9, (3, 2, 3), seed=6)
-    turned = colour.opponent(W, (3, 2, 3))
-    flat = (turned[:, 1:] if colour_only else turned).reshape(9, -1)
-    flat = flat / np.linalg.norm(flat, axis=1, keepdims=True)
+    flat = W / np.linalg.norm(W, axis=1, keepdims=True)
     cosines = flat @ flat.T
     np.fill_diagonal(cosines, 2.0)
-    got = colour.opponent_pairs(W, (3, 2, 3), colour_only=colour_only)
+    got = colour.opponent_pairs(W, (3, 2, 3))
     lowest = cosines.min(axis=1)
     np.testing.assert_array_equal(got.opposite, cosines.argmin(axis=1))
     assert_within(got.cosine, lowest, SUMS)
@@ -294,13 +276,6 @@ def test_a_row_and_its_negative_are_a_pair_and_a_weak_opponent_is_none():
     assert colour.opponent_pairs(W, below=-0.5).matched.shape == (0, 2)
 
 
-def test_opposite_in_colour_alike_in_brightness():
-    warm, cool = hues(np.full((4, 4), 1.0), grey=3.0), hues(np.full((4, 4), 1.0 + math.pi), grey=3.0)
-    W = np.concatenate([warm, cool])
-    assert colour.opponent_pairs(W, (3, 4, 4)).matched.shape == (0, 2)
-    np.testing.assert_array_equal(colour.opponent_pairs(W, (3, 4, 4), colour_only=True).matched, [[0, 1]])
-
-
 def test_a_row_of_zeros_is_opposite_to_none():
     W = np.stack([np.zeros(12), np.ones(12), -np.ones(12)])
     got = colour.opponent_pairs(W, (3, 2, 2))
@@ -319,7 +294,7 @@ def test_the_wall_runs_from_grey_to_colour_and_through_the_hues():
         turned[warm, 1], turned[warm, 2] = math.cos(angle), math.sin(angle)
         turned[cool] = -2.0 * turned[warm]
     turned[8, 0] = rest
-    groups, alone = colour.wall_order(rows_of(turned), (3, 6, 6))
+    groups, alone = wall.wall_order(rows_of(turned), (3, 6, 6))
     assert [group.tolist() for group in groups] == [[[7, 0], [1, 4]], [], [], [[6, 3], [2, 9]]]
     assert alone.tolist() == [8, 5]  # row 5 is zero
 
@@ -327,7 +302,7 @@ def test_the_wall_runs_from_grey_to_colour_and_through_the_hues():
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**32), st.integers(2, 12), st.floats(-1, 1))
 def test_every_row_stands_in_the_wall_once(seed, count, below):
-    groups, alone = colour.wall_order(noise(count, (3, 2, 3), seed), (3, 2, 3), edges=(0.5, 0.8), below=below)
+    groups, alone = wall.wall_order(noise(count, (3, 2, 3), seed), (3, 2, 3), edges=(0.5, 0.8), below=below)
     assert len(groups) == 3
     assert sorted([*np.concatenate(groups).ravel(), *alone]) == list(range(count))
 
@@ -340,7 +315,6 @@ def test_every_library_gives_the_same(make):
         for measure in (
             colour.opponent,
             colour.shares,
-            lambda W, s: colour.shares(W, s, centred=True),
             lambda W, s: colour.spatial_correlation(W, [1, 3], s),
             lambda W, s: colour.spatial_correlation(W, 2, s, pooled=True),
             *(lambda W, s, k=k: colour.hue_coherence(W, s)[k] for k in range(4)),
@@ -356,7 +330,7 @@ def test_every_library_gives_the_same(make):
             assert type(got) is type(w)
             np.testing.assert_array_equal(host(got), expected)
         for got, expected in zip(
-            colour.wall_order(w, shape).groups, colour.wall_order(W, shape).groups, strict=True
+            wall.wall_order(w, shape).groups, wall.wall_order(W, shape).groups, strict=True
         ):
             np.testing.assert_array_equal(got, expected)
 
@@ -367,7 +341,7 @@ EVERY = [
     colour.shares,
     colour.hue_coherence,
     colour.opponent_pairs,
-    colour.wall_order,
+    wall.wall_order,
     lambda W, shape: colour.spatial_correlation(W, 1, shape),
 ]
 
@@ -399,8 +373,8 @@ def test_every_measure_refuses_what_is_no_colour_image(measure, W, shape, messag
         (lambda: colour.spatial_correlation(ROWS, [1.5], (3, 2, 2)), TypeError, "integers, got 1.5"),
         (lambda: colour.opponent_pairs(ROWS[:1], (3, 2, 2)), ValueError, "at least two rows"),
         (lambda: colour.opponent_pairs(ROWS, (3, 2, 2), below=-2), ValueError, "below"),
-        (lambda: colour.wall_order(ROWS, (3, 2, 2), edges=(0.3, 0.1)), ValueError, "edges must increase"),
-        (lambda: colour.wall_order(ROWS, (3, 2, 2), edges=(0.0, 0.1)), ValueError, "edges must increase"),
+        (lambda: wall.wall_order(ROWS, (3, 2, 2), edges=(0.3, 0.1)), ValueError, "edges must increase"),
+        (lambda: wall.wall_order(ROWS, (3, 2, 2), edges=(0.0, 0.1)), ValueError, "edges must increase"),
     ],
 )
 def test_bad_arguments_are_named(call, error, message):

@@ -15,7 +15,7 @@ from bionet.persistence import load, save
 from bionet.readout import PowerReadout
 
 pytestmark = pytest.mark.skipif(not host.available(), reason="Numba is not installed")
-LOSSES = fast_readout.LOSSES
+LOSSES = losses.TRAINING
 WHOLE = {"n": 1.0, "unit_norm": False, "rectify": False, "random_state": 0, "learning_rate": 1e-2}
 
 

@@ -10,22 +10,11 @@ Sources: Goodfellow et al. (2015) for :func:`fgsm`; Madry et al. (2018) for :fun
 (2020) for the DLR criterion, Rony et al. (2019) for :func:`minimal_l2`.
 """
 
-from bionet.attacks.search import (
-    NORMS,
-    PGD,
-    Search,
-    accuracy,
-    fgsm,
-    median_interval,
-    minimal_l2,
-    noise,
-    pgd,
-    project,
-    robust_accuracy,
-    survivors,
-    survivors_within,
-    worst_case,
-)
+from bionet.attacks.ball import NORMS
+from bionet.attacks.minimal import median_interval, minimal_l2
+from bionet.attacks.search import PGD, Search, pgd
+from bionet.attacks.steps import fgsm, noise, project
+from bionet.attacks.survival import accuracy, robust_accuracy, survivors, survivors_within, worst_case
 
 __all__ = [
     "NORMS",

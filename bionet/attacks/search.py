@@ -1,143 +1,21 @@
-"""Adversarial examples: what an attacker who knows everything can do to a classifier.
-
-An attack is a step, a projection and a criterion, kept apart. Images are rows with pixels in
-[0, 1]; `eps` is the radius of the ball in pixels (L_inf) or in the L2 norm of an image. The
-normalisation of an image is part of the attacked model. The criteria look at the logits, before any
-tanh: ``cross_entropy``, ``margin`` and ``dlr``. The criterion ``trained`` is the model's own loss; a
-saturated one has no gradient to follow, and its plateau is no robustness.
-
-Sources: Goodfellow et al. (2015) for :func:`fgsm`; Madry et al. (2018) for :func:`pgd`; Croce & Hein
-(2020) for the DLR criterion, Rony et al. (2019) for :func:`minimal_l2`.
-"""
+"""Projected gradient descent: the search for the worst image of a ball."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from bionet import checks, losses
-from bionet.attacks.ball import NORMS, Ball, direction, draw
-from bionet.attacks.minimal import median_interval, minimal_l2
-from bionet.backend import Array, blocks, floating, generators, indices_like, namespace, to_host
+from bionet.attacks.ball import NORMS, Ball, direction
+from bionet.attacks.steps import images_of
+from bionet.backend import Array, blocks, generators, indices_like, namespace, to_host
 from bionet.checks import choice, integer, require_number
-
-__all__ = [
-    "NORMS",
-    "PGD",
-    "Search",
-    "accuracy",
-    "fgsm",
-    "median_interval",
-    "minimal_l2",
-    "noise",
-    "pgd",
-    "project",
-    "robust_accuracy",
-    "survivors",
-    "survivors_within",
-    "worst_case",
-]
 
 _CRITERIA = (*losses.ATTACKS, "trained")
 _BLOCK = 500  # images attacked together: their hidden layer stays near the processor
-
-
-def project(X_adv: Array, X: Array, eps: float, norm: str = "linf") -> Array:
-    """Move `X_adv` into the ball of radius `eps` around `X`, then clip it to [0, 1].
-
-    Clipping to a box that holds `X` never lengthens the perturbation, so the result is in both, also
-    after rounding: float64 measures no change above `eps`.
-
-    Parameters
-    ----------
-    X_adv, X : array, shape (samples, features)
-    eps : float
-        Radius of the ball, not negative.
-    norm : {"linf", "l2"}
-
-    Returns
-    -------
-    array, shape (samples, features)
-
-    Raises
-    ------
-    ValueError
-        For images of different shapes, or `eps` or `norm` out of range.
-    """
-    _, X_adv, X = floating(X_adv, X)
-    eps = require_number("eps", eps, 0.0)
-    choice("norm", norm, NORMS)
-    if X_adv.shape != X.shape or X.ndim != 2:
-        raise ValueError(f"expected two arrays of shape (samples, features), got {X_adv.shape} and {X.shape}")
-    return Ball(X, eps, norm).project(X_adv)
-
-
-def noise(X: Any, eps: float, norm: str = "linf", where: str = "edge", random_state: Any = None) -> Array:
-    """Images after a random change of the size that an attack may use: the scale to judge it by.
-
-    Parameters
-    ----------
-    X : array, shape (samples, features)
-        Images with pixels in [0, 1].
-    eps : float
-        Radius.
-    norm : {"linf", "l2"}
-    where : {"edge", "ball"}
-        On the edge of the ball (L_inf: every pixel moves by `eps`; L2: changes of length `eps`), or
-        uniform inside. What leaves [0, 1] is clipped, so that the change may end smaller.
-    random_state : None, int or NumPy random generator
-
-    Returns
-    -------
-    array, shape (samples, features)
-
-    Raises
-    ------
-    ValueError
-        For pixels outside [0, 1] or parameters out of range.
-    """
-    _, X = _images(X)
-    eps = require_number("eps", eps, 0.0)
-    choice("norm", norm, NORMS)
-    choice("where", where, ("edge", "ball"))
-    (rng,) = generators(random_state, 1)
-    return Ball(X, eps, norm).project(X + draw(X, eps, norm, where, rng))
-
-
-def fgsm(model: Any, X: Any, y: Any, eps: float, loss: str = "cross_entropy", *, norm: str = "linf") -> Array:
-    """Fast gradient method: one step of length `eps` up the loss, in L_inf along its signs.
-
-    Parameters
-    ----------
-    model : classifier with ``loss_gradient``
-    X : array, shape (samples, features)
-        Images with pixels in [0, 1].
-    y : array, shape (samples,)
-        True labels.
-    eps : float
-        Radius.
-    loss : {"cross_entropy", "margin", "dlr", "trained"}
-    norm : {"linf", "l2"}
-
-    Returns
-    -------
-    array, shape (samples, features)
-
-    Raises
-    ------
-    ValueError
-        For pixels outside [0, 1], labels that do not fit, parameters out of range, or ``"dlr"`` with
-        fewer than three classes.
-    """
-    _, X = _images(X)
-    eps = require_number("eps", eps, 0.0)
-    choice("norm", norm, NORMS)
-    gradient = model.loss_gradient(X, y, loss)[1]
-    return Ball(X, eps, norm).project(X + eps * direction(gradient, norm))
 
 
 @dataclass(frozen=True)
@@ -231,7 +109,7 @@ class PGD:
         ValueError
             For pixels outside [0, 1], labels that do not fit, or parameters out of range.
         """
-        xp, X = _images(X)
+        xp, X = images_of(X)
         eps = require_number("eps", eps, 0.0)
         choice("norm", self.norm, NORMS)
         choice("loss", self.loss, _CRITERIA)
@@ -361,103 +239,3 @@ def pgd(
     """
     attack = PGD(norm, loss, steps, step_size, shrink, restarts, early_stop, dtype)
     return attack.search(model, X, y, eps, random_state, verbose).images
-
-
-def accuracy(model: Any, X: Any, y: Any) -> float:
-    """Share of the images `X`, shape (samples, features), that `model` gives the labels `y`."""
-    return float(np.mean(survivors(model, X, y)))
-
-
-def survivors(model: Any, X_adv: Any, y: Any) -> np.ndarray:
-    """Which of the images keep their label: bool, shape (samples,), on the host."""
-    return np.asarray(model.predict(X_adv)) == to_host(y)
-
-
-def survivors_within(model: Any, X_adv: Any, X: Any, y: Any, eps: float, norm: str = "linf") -> np.ndarray:
-    """Which images survive changes of any size: those that keep their label, or changed by more than `eps`.
-
-    For attacks that look for a small change. Images that `model` answers wrongly as they are do not survive.
-
-    Parameters
-    ----------
-    model : classifier
-    X_adv, X : array, shape (samples, features)
-    y : array, shape (samples,)
-        True labels.
-    eps : float
-        Radius.
-    norm : {"linf", "l2"}
-
-    Returns
-    -------
-    numpy.ndarray of bool, shape (samples,)
-    """
-    choice("norm", norm, NORMS)
-    change = to_host(X_adv).astype(np.float64) - to_host(X).astype(np.float64)
-    size = np.abs(change).max(axis=1) if norm == "linf" else np.linalg.norm(change, axis=1)
-    return survivors(model, X, y) & (survivors(model, X_adv, y) | (size > eps))
-
-
-def robust_accuracy(model: Any, X: Any, y: Any, eps: float, **settings: Any) -> float:
-    """Accuracy under :func:`pgd` with the given settings (``eps = 0`` gives the clean one).
-
-    Raises
-    ------
-    ValueError
-        As :func:`pgd`.
-    """
-    eps = require_number("eps", eps, 0.0)
-    return accuracy(model, pgd(model, X, y, eps, **settings) if eps > 0 else X, y)
-
-
-def worst_case(
-    model: Any, X: Any, y: Any, eps: float, attacks: Sequence[PGD], random_state: Any = None
-) -> np.ndarray:
-    """Which images survive all `attacks`: the worst case of each image over all of them.
-
-    Every attack is tried on the survivors of those before it, so the order matters for the time only.
-
-    Parameters
-    ----------
-    model : classifier with ``logits_and_gradient`` and ``classes_``
-    X : array, shape (samples, features)
-        Images with pixels in [0, 1].
-    y : array, shape (samples,)
-        True labels.
-    eps : float
-        Radius.
-    attacks : sequence of PGD
-    random_state : None, int or NumPy random generator
-
-    Returns
-    -------
-    numpy.ndarray of bool, shape (samples,)
-        Their mean is the robust accuracy.
-
-    Raises
-    ------
-    ValueError
-        As :func:`pgd`.
-    """
-    xp, X = _images(X)
-    y = to_host(y) if not isinstance(y, (list, tuple)) else np.asarray(y)
-    alive = survivors(model, X, y)
-    for attack, rng in zip(attacks, generators(random_state, len(attacks)), strict=True):
-        left = np.flatnonzero(alive)
-        if len(left):
-            part = xp.take(X, indices_like(left, X), axis=0)
-            found = replace(attack, early_stop=True).search(model, part, y[left], eps, rng)
-            alive[left] = ~to_host(found.missed)
-    return alive
-
-
-def _images(X: Any) -> tuple[Any, Array]:
-    xp, X = floating(X)
-    if X.ndim != 2 or 0 in X.shape:
-        raise ValueError(f"expected images of shape (samples, features), got {X.shape}")
-    low, high = float(xp.min(X)), float(xp.max(X))
-    if not (low >= 0.0 and high <= 1.0):
-        raise ValueError(
-            f"pixels must lie in [0, 1], got values from {low:g} to {high:g}; rescale the images first"
-        )
-    return xp, X

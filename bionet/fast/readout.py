@@ -13,13 +13,13 @@ import numpy as np
 
 from bionet.backend import Array, is_numpy
 from bionet.fast import host
+from bionet.losses import TRAINING
 from bionet.optim import SGD, Adam
 
 compiled: Any = None
 if host.available():
     from bionet.fast import readout_compiled as compiled
 
-LOSSES = ("power", "cross_entropy", "sigmoid_cross_entropy")  # as the kernel counts them
 # Images a step, times hidden units, times classes, up to which the compiled path is chosen unasked. Measured:
 # it was faster there with both optimisers and precisions; larger products are as quick by BLAS.
 LARGEST = 300_000
@@ -107,7 +107,7 @@ def learn(
         isinstance(optimizer, Adam),
         float(rate),
         *constants,
-        LOSSES.index(loss),
+        TRAINING.index(loss),
         float(m),
         float(beta),
         np.empty((rows, hidden), dtype=dtype),

@@ -9,21 +9,22 @@ All are pure functions of the weights, unchanged when a row is scaled by a posit
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from bionet.backend import Array, asarray_like, floating, indices_like, to_host
 from bionet.checks import require_number
-from bionet.measures.maps import as_planes, ratio, require_maps
-
-OPPONENT = (  # orthonormal; columns are red, green and blue
-    (1 / math.sqrt(3), 1 / math.sqrt(3), 1 / math.sqrt(3)),
-    (1 / math.sqrt(2), -1 / math.sqrt(2), 0.0),
-    (1 / math.sqrt(6), 1 / math.sqrt(6), -2 / math.sqrt(6)),
+from bionet.measures.maps import ratio
+from bionet.measures.opponent_axes import (
+    OPPONENT,
+    colour_maps,
+    doubled,
+    half_angle,
+    on_axis,
+    turn,
+    unit_range,
 )
 
 
@@ -42,13 +43,6 @@ class Pairs(NamedTuple):
     opposite: Array
     cosine: Array
     matched: Array
-
-
-class Wall(NamedTuple):
-    """What :func:`wall_order` returns: ``groups`` of pairs, and the rows that stand ``alone``."""
-
-    groups: tuple[np.ndarray, ...]
-    alone: np.ndarray
 
 
 def opponent(W: Array, shape: Sequence[int] = (3, 32, 32)) -> Array:
@@ -86,11 +80,13 @@ def opponent(W: Array, shape: Sequence[int] = (3, 32, 32)) -> Array:
     Journal of Physiology 357, 241 (1984), which need calibrated colours.
     """
     xp, W = floating(W)
-    return _turn(xp, _colour_maps(xp, W, shape))
+    return turn(xp, colour_maps(xp, W, shape))
 
 
-def shares(W: Array, shape: Sequence[int] = (3, 32, 32), *, centred: bool = False) -> Array:
+def shares(W: Array, shape: Sequence[int] = (3, 32, 32)) -> Array:
     r"""Share of a row's energy :math:`\sum_i w_i^2` on each opponent axis; they add up to 1.
+
+    No mean is removed: one colour all over a map is colour.
 
     Parameters
     ----------
@@ -98,17 +94,13 @@ def shares(W: Array, shape: Sequence[int] = (3, 32, 32), *, centred: bool = Fals
         Rows of weights, or images (dimensionless).
     shape : (3, rows, columns)
         Shape of one image.
-    centred : bool
-        Remove the mean of each axis from each row first. By default nothing is removed, since
-        one colour all over a map is colour. Images have a large mean grey: compare them with
-        rows by ``centred=True``.
 
     Returns
     -------
     array, shape (hidden, 3)
         Shares of grey, red-green and yellow-blue, dimensionless. White noise has 1/3 each, with
         a standard deviation of ``2 / (3 sqrt(3 N))`` for N pixels (0.012 for 32 by 32). NaN for a
-        row of zeros (``centred``: for a map of one single colour).
+        row of zeros.
 
     Raises
     ------
@@ -116,9 +108,7 @@ def shares(W: Array, shape: Sequence[int] = (3, 32, 32), *, centred: bool = Fals
         As :func:`opponent`.
     """
     xp, W = floating(W)
-    turned = _turn(xp, _unit_range(xp, _colour_maps(xp, W, shape)))
-    if centred:
-        turned = _centred(xp, turned)
+    turned = turn(xp, unit_range(xp, colour_maps(xp, W, shape)))
     energy = xp.sum(turned * turned, axis=(2, 3))  # (hidden, 3)
     return ratio(xp, energy, xp.sum(energy, axis=1, keepdims=True))
 
@@ -171,7 +161,7 @@ def spatial_correlation(
     (1954). Against d, the fraction is the variogram over the variance.
     """
     xp, W = floating(W)
-    turned = _turn(xp, _unit_range(xp, _colour_maps(xp, W, shape)))  # (hidden, 3, rows, columns)
+    turned = turn(xp, unit_range(xp, colour_maps(xp, W, shape)))  # (hidden, 3, rows, columns)
     single = isinstance(distances, (int, np.integer))
     steps = _distances([distances] if single else distances, min(turned.shape[2:]))
     rows, columns = turned.shape[2:]
@@ -246,8 +236,8 @@ def hue_coherence(W: Array, shape: Sequence[int] = (3, 32, 32)) -> Hues:
     angles for axes: Mardia & Jupp, "Directional Statistics" (2000), section 1.1.
     """
     xp, W = floating(W)
-    maps = _unit_range(xp, _colour_maps(xp, W, shape))
-    a, b = _on(maps, OPPONENT[1]), _on(maps, OPPONENT[2])  # (hidden, rows, columns)
+    maps = unit_range(xp, colour_maps(xp, W, shape))
+    a, b = on_axis(maps, OPPONENT[1]), on_axis(maps, OPPONENT[2])  # (hidden, rows, columns)
     largest = xp.max(xp.sqrt(a * a + b * b), axis=(1, 2), keepdims=True)
     largest = xp.where(largest > 0, largest, xp.ones_like(largest))
     a, b = a / largest, b / largest
@@ -262,10 +252,10 @@ def hue_coherence(W: Array, shape: Sequence[int] = (3, 32, 32)) -> Hues:
 
     coherence = ratio(xp, over_neighbours(a) + over_neighbours(b), over_neighbours(chroma))
     shuffled = ratio(xp, over_any_two(a) + over_any_two(b), over_any_two(chroma))
-    cosine, sine = _doubled(xp, a, b)
+    cosine, sine = doubled(xp, a, b)
     length = xp.sqrt(cosine * cosine + sine * sine)
     concentration = ratio(xp, length, xp.sum(chroma * chroma, axis=(1, 2)))
-    angle = _axis(xp, cosine, sine)
+    angle = half_angle(xp, cosine, sine)
     axis = xp.where(length > 0, angle, xp.full_like(angle, float("nan")))
     return Hues(coherence, shuffled, concentration, axis)
 
@@ -274,7 +264,6 @@ def opponent_pairs(
     W: Array,
     shape: Sequence[int] = (3, 32, 32),
     *,
-    colour_only: bool = False,
     below: float = 0.0,
 ) -> Pairs:
     r"""For each row the one most opposite to it, and disjoint pairs of opposite rows.
@@ -288,8 +277,6 @@ def opponent_pairs(
         At least two rows (dimensionless).
     shape : (3, rows, columns)
         Shape of one image.
-    colour_only : bool
-        Compare the two colour axes only, without brightness.
     below : float
         Only rows whose cosine is below this are matched, from -1 to 1. A row of zeros has cosine
         0 with all others.
@@ -311,94 +298,16 @@ def opponent_pairs(
     """
     below = require_number("below", below, -1.0, 1.0)
     xp, W = floating(W)
-    maps = _unit_range(xp, _colour_maps(xp, W, shape))
+    maps = unit_range(xp, colour_maps(xp, W, shape))
     if W.shape[0] < 2:
         raise ValueError(f"a pair needs at least two rows, got W of shape {tuple(W.shape)}")
-    turned = _turn(xp, maps)
-    if colour_only:
-        turned = _unit_range(xp, turned[:, 1:, :, :])
-    rows = xp.reshape(turned, (W.shape[0], -1))
+    rows = xp.reshape(turn(xp, maps), (W.shape[0], -1))
     norm = xp.sqrt(xp.sum(rows * rows, axis=1, keepdims=True))
     rows = rows / xp.where(norm > 0, norm, xp.ones_like(norm))
     cosines = rows @ rows.T  # (hidden, hidden)
     others = cosines + 4.0 * asarray_like(np.eye(W.shape[0]), cosines)
     matched = indices_like(_match(to_host(others), below), W)
     return Pairs(xp.argmin(others, axis=1), xp.min(others, axis=1), matched)
-
-
-def wall_order(
-    W: Array,
-    shape: Sequence[int] = (3, 32, 32),
-    *,
-    edges: Sequence[float] = (0.03, 0.1, 0.3),
-    below: float = -0.5,
-) -> Wall:
-    r"""Rows in an order to be looked at: opponent pairs, grey ones first, then by their hues.
-
-    Pairs (:func:`opponent_pairs`) are put into groups by the share of colour in the energy of
-    their two rows, from grey to colourful. The first group is ordered by how bright the upper
-    row's centre is, the others by the axis of hues that the two rows have in common, from
-    red-green by orange-azure and yellow-blue to green-magenta.
-
-    Parameters
-    ----------
-    W : array, shape (hidden, features)
-        At least two rows (dimensionless).
-    shape : (3, rows, columns)
-        Shape of one image.
-    edges : sequence of float
-        Shares of colour at which a new group begins, increasing, inside (0, 1).
-    below : float
-        As in :func:`opponent_pairs`; rows that find no such partner stand alone: no row is as
-        opposite, or each that is has a better partner.
-
-    Returns
-    -------
-    groups : tuple of ``len(edges) + 1`` arrays of int, each of shape (pairs, 2)
-        Host arrays. In the first group the row with the brighter centre comes first in a pair, in
-        the others the warmer one: the one whose mean colour lies further to the side of red,
-        orange or yellow on the pair's axis.
-    alone : array of int, shape (rows,)
-        The other rows, by their own share of colour; rows of zeros last.
-
-    Raises
-    ------
-    ValueError
-        As :func:`opponent_pairs`, or for `edges` that do not increase inside (0, 1).
-    """
-    limits = [float(edge) for edge in edges]
-    if any(not low < high for low, high in pairwise([0.0, *limits, 1.0])):
-        raise ValueError(f"edges must increase inside (0, 1), got {limits}")
-    matched = to_host(opponent_pairs(W, shape, below=below).matched)
-    xp, turned = floating(np.asarray(to_host(opponent(W, shape)), dtype=np.float64))
-    turned = _unit_range(xp, turned)
-    norm = np.sqrt((turned**2).sum(axis=(1, 2, 3), keepdims=True))
-    turned = turned / np.where(norm > 0, norm, 1.0)
-    a, b = turned[:, 1], turned[:, 2]
-    colour = (a * a + b * b).sum(axis=(1, 2))  # share of each row's energy
-    cosine, sine = _doubled(xp, a, b)
-    angle = _axis(xp, cosine[matched].sum(axis=1), sine[matched].sum(axis=1))  # of both rows together
-    mean = np.stack([a.mean(axis=(1, 2)), b.mean(axis=(1, 2))], axis=1)[matched]  # (pairs, 2, 2)
-    warmth = np.cos(angle)[:, None] * mean[..., 0] + np.sin(angle)[:, None] * mean[..., 1]
-    bright = (turned[:, 0] * _hill(*turned.shape[2:])).sum(axis=(1, 2))[matched]  # (pairs, 2)
-    group = np.searchsorted(limits, colour[matched].mean(axis=1), side="right")
-    first = np.where(group[:, None] == 0, bright, warmth)
-    ordered = np.take_along_axis(matched, np.argsort(-first, axis=1, kind="stable"), axis=1)
-    key = np.where(group == 0, -bright.max(axis=1, initial=-math.inf), angle)
-    groups = []
-    for number in range(len(limits) + 1):
-        members = np.flatnonzero(group == number)
-        groups.append(ordered[members[np.argsort(key[members], kind="stable")]])
-    alone = np.setdiff1d(np.arange(len(turned)), matched)
-    empty = ~turned.any(axis=(1, 2, 3))
-    return Wall(tuple(groups), alone[np.lexsort((colour[alone], empty[alone]))])
-
-
-def _hill(rows: int, columns: int) -> np.ndarray:
-    """A paraboloid that is highest in the middle, of mean zero."""
-    y, x = np.linspace(-1.0, 1.0, rows)[:, None], np.linspace(-1.0, 1.0, columns)
-    height = -(x * x + y * y)
-    return height - height.mean()
 
 
 def _match(cosines: np.ndarray, below: float) -> np.ndarray:
@@ -415,41 +324,6 @@ def _match(cosines: np.ndarray, below: float) -> np.ndarray:
             free[i] = free[j] = False
             pairs.append((i, j))
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
-
-
-def _colour_maps(xp: Any, W: Array, shape: Sequence[int]) -> Array:
-    """Checked rows as maps, (hidden, 3, rows, columns)."""
-    require_maps("W", W, "(hidden, features)")
-    if len(shape) != 3 or shape[0] != 3:
-        raise ValueError(f"colour images have shape (3, rows, columns), got {tuple(shape)}")
-    return as_planes(xp, W, shape)
-
-
-def _unit_range(xp: Any, maps: Array) -> Array:
-    """Each map over its largest absolute weight, so that no square over- or underflows."""
-    largest = xp.max(xp.abs(maps), axis=(1, 2, 3), keepdims=True)
-    return maps / xp.where(largest > 0, largest, xp.ones_like(largest))
-
-
-def _on(maps: Array, axis: tuple[float, float, float]) -> Array:
-    # In this order, plane by plane, a grey pixel gives exactly zero on the colour axes.
-    red, green, blue = axis
-    return maps[:, 0, :, :] * red + maps[:, 1, :, :] * green + maps[:, 2, :, :] * blue
-
-
-def _turn(xp: Any, maps: Array) -> Array:
-    return xp.stack([_on(maps, axis) for axis in OPPONENT], axis=1)
-
-
-def _doubled(xp: Any, a: Array, b: Array) -> tuple[Array, Array]:
-    """Sums over a map of chroma squared times cosine and sine of twice the hue."""
-    return xp.sum(a * a - b * b, axis=(1, 2)), xp.sum(2.0 * a * b, axis=(1, 2))
-
-
-def _axis(xp: Any, cosine: Array, sine: Array) -> Array:
-    """Half the angle of a doubled one, from 0 to pi."""
-    angle = 0.5 * xp.atan2(sine, cosine)
-    return xp.where(angle < 0, angle + math.pi, angle)
 
 
 def _centred(xp: Any, maps: Array) -> Array:
