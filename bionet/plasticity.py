@@ -111,8 +111,10 @@ def covector(W: Array, p: float) -> Array:
 
     For p = 2 it is `W` itself, not a copy.
     """
+    if p == 2:
+        return W
     xp = namespace(W)
-    return W if p == 2 else xp.sign(W) * xp.abs(W) ** (p - 1.0)
+    return xp.sign(W) * xp.abs(W) ** (p - 1.0)
 
 
 def lebesgue_norms(W: Array, p: float) -> Array:
@@ -149,16 +151,17 @@ def velocity(W: Array, v: Array, g: Array, p: float = 2, R: float = 1) -> Array:
     ValueError
         For wrong shapes, non-finite input, or `p` or `R` out of range.
     """
-    xp, W, v, g = floating(W, v, g)
+    _, W, v, g = floating(W, v, g)
     p = require_number("p", p, 1.0)
     R = require_number("R", R, 0.0, open_low=True)
     _check_presentation(W, v, g)
-    return velocity_unchecked(xp, W, v, g, p, R)
+    return velocity_unchecked(W, v, g, p, R)
 
 
-def velocity_unchecked(xp: Any, W: Array, v: Array, g: Array, p: float, R: float) -> Array:
+def velocity_unchecked(W: Array, v: Array, g: Array, p: float, R: float) -> Array:
     """Equation 3 with no checks and no host synchronisation."""
-    product = covector(W, p) @ v  # <W, v>, (hidden,)
+    dual = covector(W, p)
+    product = dual @ v  # <W, v>, (hidden,)
     return g[:, None] * ((R**p) * v[None, :] - product[:, None] * W)
 
 
@@ -196,7 +199,7 @@ def simulate(W: Array, v: Array, g: Array, tau_l: float, dt: float, t_max: float
     trajectory = [W]
     with out_of_range_unwarned():
         for _ in range(steps):
-            W = W + (dt / tau_l) * velocity_unchecked(xp, W, v, g, 2.0, 1.0)
+            W = W + (dt / tau_l) * velocity_unchecked(W, v, g, 2.0, 1.0)
             trajectory.append(W)
     if not bool(xp.all(xp.isfinite(W))):
         raise ArithmeticError(

@@ -158,7 +158,7 @@ def euler(X: np.ndarray, W: np.ndarray, *, talk: Talk = TALK, progress: bool = F
             settled = time.process_time()
             g = plasticity.learning_activation_unchecked(np, h, talk.h_star, talk.delta)
             for _ in range(talk.steps_w):
-                W += talk.dt_w / talk.tau_l * plasticity.velocity_unchecked(np, W, v, g, 2, 1)
+                W += talk.dt_w / talk.tau_l * plasticity.velocity_unchecked(W, v, g, 2, 1)
             run.seconds_h += settled - started
             run.seconds_w += time.process_time() - settled
             run.wins += g > 0

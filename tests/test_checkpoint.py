@@ -11,17 +11,18 @@ import time
 import numpy as np
 import pytest
 
-from bionet import checkpoint, data, persistence
-from bionet.checkpoint import Checkpoint
+from bionet import data, persistence
 from bionet.fast import host, ranked
-from bionet.units import RankedUnits
+from bionet.units import RankedUnits, checkpoint
+from bionet.units.checkpoint import Checkpoint
 
 needs_numba = pytest.mark.skipif(not host.available(), reason="Numba is not installed")
 ENGINES = ["numpy", pytest.param("numba", marks=needs_numba)]
 SETTINGS = {"n_hidden": 30, "k": 3, "p": 3.5, "n_epochs": 60, "batch_size": 20, "random_state": 3}
 RUN = """
 import sys
-from bionet import checkpoint, data
+from bionet import data
+from bionet.units import checkpoint
 from bionet.units import RankedUnits
 checkpoint.EVERY = 0.0
 print("ready", flush=True)

@@ -11,12 +11,12 @@ ROOT = Path(__file__).parents[1]
 
 # Lowest first. A module imports lower levels, or its own level without a circle.
 LEVELS = (
-    "bionet bionet.backend bionet.checks bionet.files bionet.checkpoint",
+    "bionet bionet.backend bionet.checks bionet.files",
     "bionet.dynamics bionet.boosts bionet.plasticity bionet.ranking bionet.activations bionet.losses "
     "bionet.optim bionet.data",
     "bionet.fast bionet.measures bionet.patches bionet.attacks",
     "bionet.units bionet.classifier bionet.readout bionet.mlp",
-    "bionet.formats bionet.persistence bionet.plot",
+    "bionet.persistence bionet.plot",
     "bionet_reproduction bionet_reproduction.paths bionet_reproduction.statistics bionet_reproduction.paper "
     "bionet_reproduction.claims bionet_reproduction.ledger bionet_reproduction.records "
     "bionet_reproduction.talk bionet_reproduction.views bionet_reproduction.rows "

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from bionet import data, files, formats, persistence
+from bionet import data, files, persistence
 from bionet.mlp import BackpropClassifier
+from bionet.persistence import formats
 from bionet.readout import PowerReadout
 from bionet.units import CompetingUnits, RankedUnits
 from bionet_reproduction import records
@@ -239,8 +240,9 @@ def test_every_parameter_says_what_older_files_mean():
         for name in inspect.signature(cls).parameters.keys() - held[kind] - formats.NEVER.keys():
             assert name in formats.BEFORE[kind], (
                 f"{kind}({name}=...) is new: files that lack it must not load today's default. Enter it in "
-                f"bionet.formats.BEFORE[{kind!r}] as {name!r}: (format, value), where the value says what "
-                "the estimator did before there was the parameter, and raise bionet.formats.FORMAT to format"
+                f"bionet.persistence.formats.BEFORE[{kind!r}] as {name!r}: (format, value), where the value "
+                "says what the estimator did before there was the parameter, and raise "
+                "bionet.persistence.formats.FORMAT to format"
             )
     for table in formats.BEFORE.values():
         assert all(2 <= since <= formats.FORMAT for since, _ in table.values())

@@ -16,10 +16,10 @@ from bionet.backend import (
     out_of_range_unwarned,
     to_host,
 )
-from bionet.checkpoint import Checkpoint, Keeper, fingerprint
 from bionet.checks import choice, images, integer, like_learned, require_number
 from bionet.fast import engine
 from bionet.plasticity import lebesgue_norms
+from bionet.units.checkpoint import Checkpoint, Keeper, fingerprint
 from bionet.units.start import Units
 
 UNBOUNDED = 100.0  # p-norms beyond this multiple of a normal start's order of magnitude are a runaway

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 import bionet
-from bionet import formats
 from bionet.backend import to_host
 from bionet.checks import choice, integer
 from bionet.files import ArrayFile, write_arrays
+from bionet.persistence import formats
 
 
 class _Newer(ValueError):
