@@ -120,12 +120,14 @@ class HostRule:
         self._batch = np.empty((size, features), dtype=dtype)
         self._P = W if p == 2.0 else self._covectors()
         if not self._compiled:
-            self._W_rows = np.empty((most, features), dtype=dtype)
+            self._stack = np.empty(
+                (size + most, features), dtype=dtype
+            )  # a minibatch, and the rows that learn
+            self._batch = self._stack[:size]
             self._index = np.arange(size)
             self._winner = np.empty(size, dtype=np.intp)
             self._loser = np.empty(size, dtype=np.intp)
             self._kept = np.empty((k, size), dtype=dtype)
-            self._indptr = np.empty(most + 1, dtype=np.int32)
 
     def learn(self, order: np.ndarray, rate: float) -> None:
         """Pass over ``X[order]`` once, a minibatch at a time, and change ``W`` in place."""
@@ -195,7 +197,7 @@ class HostRule:
             apply_rows(self.W, self._P, self._rows, self._touched, touched, scale, self.p, self._nothing)
 
     def _step_numpy(self, chosen: np.ndarray, rate: float) -> None:
-        batch, currents = self._product(chosen)
+        currents = self._product(chosen)[1]
         B = len(chosen)
         index, winner, loser, kept = self._index[:B], self._winner[:B], self._loser[:B], self._kept[:, :B]
         for rank in range(self.k):
@@ -207,26 +209,27 @@ class HostRule:
         entries = np.concatenate((winner, loser))
         by_unit = np.argsort(entries, kind="stable")
         units = entries[by_unit]
-        first = np.flatnonzero(np.concatenate(([True], units[1:] != units[:-1])))
+        new = np.concatenate(([True], units[1:] != units[:-1]))
+        first = np.flatnonzero(new)
         R = len(first)
         touched = units[first]
         g = np.ones(2 * B, dtype=self.W.dtype)
         g[B:] = -self.delta
         data = g[by_unit]
         currents_of = np.concatenate((kept[0], kept[-1]))[by_unit]
-        indptr = self._indptr[: R + 1]
-        indptr[:R] = first
-        indptr[R] = 2 * B
-        rows, W_rows = self._rows[:R], self._W_rows[:R]
+        stack = self._stack[: B + R]
+        rows, W_rows = self._rows[:R], stack[B:]
         np.take(self.W, touched, axis=0, out=W_rows, mode="clip")
         coefficient = np.add.reduceat(data * currents_of, first)
-        np.multiply(W_rows, -coefficient[:, None], out=rows)
-        learned = csr_array(
-            (data, (by_unit % B).astype(np.int32), indptr), shape=(R, B)
-        )  # g by unit and image
-        np.add(rows, learned @ batch, out=rows)
-        largest = max(float(rows.max()), -float(rows.min()), SMALLEST)
-        np.multiply(rows, self.W.dtype.type(rate / largest), out=rows)
+        # In each row of this matrix, which acts on rows and images: minus the coefficient, then the unit's g.
+        starts, others = first + np.arange(R), np.arange(2 * B) + np.cumsum(new)
+        values, columns = np.empty(2 * B + R, dtype=data.dtype), np.empty(2 * B + R, dtype=np.int32)
+        values[starts], columns[starts] = -coefficient, np.arange(B, B + R)
+        values[others], columns[others] = data, by_unit % B
+        indptr = np.append(starts, 2 * B + R).astype(np.int32)
+        change = csr_array((values, columns, indptr), shape=(R, B + R)) @ stack
+        largest = max(float(change.max()), -float(change.min()), SMALLEST)
+        np.multiply(change, self.W.dtype.type(rate / largest), out=rows)
         np.add(W_rows, rows, out=W_rows)
         np.copyto(W_rows, 0, where=np.abs(W_rows, out=rows) < self._nothing)
         self.W[touched] = W_rows
