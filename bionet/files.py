@@ -66,7 +66,7 @@ def write_arrays(
         _require_plain(name, array.dtype, array.nbytes, limit)
     with atomic_write(path, sync) as file:
         write = np.savez_compressed if compress else np.savez
-        write(file, allow_pickle=False, header=text, **arrays)
+        write(file, header=text, **arrays)  # none of them holds objects: nothing is pickled
 
 
 class ArrayFile:
@@ -84,7 +84,9 @@ class ArrayFile:
     def __init__(self, file: BinaryIO) -> None:
         self._zip = zipfile.ZipFile(file)
         members = [info.filename for info in self._zip.infolist()]
-        self.names = [member.removesuffix(".npy") for member in members if member != "header.npy"]
+        # NumPy before 2.2 kept the option allow_pickle, once given here to savez, as an array of that name.
+        passed_over = ("header.npy", "allow_pickle.npy")
+        self.names = [member.removesuffix(".npy") for member in members if member not in passed_over]
         if len(set(members)) < len(members) or not all(member.endswith(".npy") for member in members):
             raise ValueError(f"it holds members twice, or others than arrays: {', '.join(members)[:200]}")
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import stat
 import threading
+import zipfile
 
 import numpy as np
 import pytest
@@ -96,3 +98,22 @@ def test_arrays_come_back(tmp_path, compress):
         for name, array in arrays.items():
             assert file.head(name) == (array.dtype, array.shape)
             np.testing.assert_array_equal(file.read(name), array, strict=True)
+
+
+def test_an_option_that_an_old_numpy_stored_is_passed_over(tmp_path):
+    """savez of NumPy 2.0 and 2.1 has no allow_pickle, and keeps it as an array."""
+    path = tmp_path / "a.npz"
+    header = np.array(json.dumps({"format": 1}))
+    np.savez(path, header=header, W=np.ones(3))
+    with zipfile.ZipFile(path, "a") as archive, archive.open("allow_pickle.npy", "w") as member:
+        np.lib.format.write_array(member, np.array(False))
+    with open(path, "rb") as opened:
+        file = files.ArrayFile(opened)
+        assert file.names == ["W"]
+        assert file.header() == {"format": 1}
+
+
+def test_only_the_arrays_are_stored(tmp_path):
+    files.write_arrays(tmp_path / "a.npz", {}, {"W": np.ones(3)})
+    with zipfile.ZipFile(tmp_path / "a.npz") as archive:
+        assert sorted(archive.namelist()) == ["W.npy", "header.npy"]
