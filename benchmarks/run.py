@@ -32,7 +32,7 @@ import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from bionet import attacks, backend, data, dynamics, plasticity, ranking
-from bionet.fast import host
+from bionet.fast import numba_engine
 from bionet.fast.ranked import HostRule
 from bionet.mlp import BackpropClassifier
 from bionet.readout import PowerReadout
@@ -197,7 +197,7 @@ def step_of_the_rule(images: np.ndarray, p: float, k: int, engine: str) -> Work:
 
 
 def engines() -> list[str]:
-    return ["numpy", "numba"] if host.available() else ["numpy"]
+    return ["numpy", "numba"] if numba_engine.available() else ["numpy"]
 
 
 def fast_rule(repeats: int) -> list[dict[str, object]]:
@@ -532,7 +532,7 @@ def main() -> None:
     parser.add_argument("--attacks", action="store_true", help="only adversarial attacks")
     options = parser.parse_args()
     threads = options.threads
-    if host.available():
+    if numba_engine.available():
         import numba
 
         numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))

@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 
 from bionet import boosts, plasticity
-from bionet.fast import host
+from bionet.fast import numba_engine
 
 compiled: Any = None
-if host.available():
+if numba_engine.available():
     from bionet.fast import competing_compiled as compiled
 
 BLOCK = 128  # images; more of them save work on W and cost more of the bookkeeping
@@ -67,7 +67,7 @@ class HostDynamics:
         relative: bool,
         engine: str = "auto",
     ) -> None:
-        self._kernels: Any = compiled.kernels() if host.engine_for(engine) == "numba" else None
+        self._kernels: Any = compiled.kernels() if numba_engine.engine_for(engine) == "numba" else None
         self.W, self.wins, self.last_win = W, wins, last_win
         self.w_inh, self.h_star, self.delta, self.relative = w_inh, h_star, delta, relative
         self._nothing = float(np.finfo(W.dtype).tiny) * 1e10

@@ -10,7 +10,7 @@ import numpy as np
 
 from bionet import ranking
 from bionet.backend import Array, blocks, indices_like, is_numpy, namespace, to_host
-from bionet.fast import host
+from bionet.fast import numba_engine
 from bionet.fast.ranked import HostRule
 from bionet.fast.ranked_cuda import DeviceRule
 
@@ -87,4 +87,4 @@ def ranked(W: Array, X: Array, batch_size: int, p: float, k: int, delta: float, 
 
 def name(engine: Any, X: Array) -> str:
     """The path that `engine` means for these images, as a checkpoint names it."""
-    return host.engine_for(engine) if is_numpy(X) else namespace(X).__name__
+    return numba_engine.engine_for(engine) if is_numpy(X) else namespace(X).__name__

@@ -19,11 +19,11 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from bionet.backend import blas_threads_for, blocks
-from bionet.fast import host
+from bionet.fast import numba_engine
 from bionet.ranking import SMALLEST
 
 compiled: Any = None
-if host.available():
+if numba_engine.available():
     from bionet.fast import ranked_compiled as compiled
 
 SPARSE_BELOW = 0.35  # share of non-zero pixels below which skipping zeros beats the dense product
@@ -77,7 +77,7 @@ class HostRule:
         delta: float,
         engine: str = "auto",
     ) -> None:
-        self._compiled = host.engine_for(engine) == "numba"
+        self._compiled = numba_engine.engine_for(engine) == "numba"
         self.W, self.X = W, np.ascontiguousarray(X)
         self.p, self.k, self.delta = p, k, delta
         # Smaller weights become 0. Those of blank pixels shrink with every image that their unit wins; where

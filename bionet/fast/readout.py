@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from bionet.backend import Array, is_numpy
-from bionet.fast import host
+from bionet.fast import numba_engine
 from bionet.losses import TRAINING
 from bionet.optim import SGD, Adam
 
 compiled: Any = None
-if host.available():
+if numba_engine.available():
     from bionet.fast import readout_compiled as compiled
 
 # Images a step, times hidden units, times classes, up to which the compiled path is chosen unasked. Measured:
@@ -33,7 +33,7 @@ def serves(engine: str, products: int, *arrays: Array) -> bool:
     RuntimeError
         For ``engine="numba"`` where it is not installed.
     """
-    if not all(is_numpy(a) for a in arrays) or host.engine_for(engine) == "numpy":
+    if not all(is_numpy(a) for a in arrays) or numba_engine.engine_for(engine) == "numpy":
         return False
     alike = len({a.dtype for a in arrays}) == 1 and arrays[0].dtype in (np.float32, np.float64)
     return alike and (engine == "numba" or products <= LARGEST)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bionet_reproduction.robustness.attacks import percent, subset, unpacked
+from bionet_reproduction.robustness.attack_cells import percent, subset, unpacked
 from bionet_reproduction.robustness.grids import Results
 from bionet_reproduction.robustness.plan import Robustness
 

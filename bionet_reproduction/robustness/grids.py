@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bionet_reproduction.robustness.attacks import Ladder
+from bionet_reproduction.robustness.attack_cells import Ladder
 from bionet_reproduction.robustness.nets import Train
 from bionet_reproduction.robustness.plan import Nets, Radii
 from bionet_reproduction.statistics import summary

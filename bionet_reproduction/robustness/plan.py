@@ -8,7 +8,7 @@ from typing import Any
 
 from bionet_reproduction import cells
 from bionet_reproduction.cells import Reach, cifar_schedule, entropy_readout, power_readout
-from bionet_reproduction.robustness.attacks import Walks
+from bionet_reproduction.robustness.attack_cells import Walks
 from bionet_reproduction.robustness.nets import (
     Adversarial,
     Backprop,

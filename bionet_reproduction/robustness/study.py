@@ -14,9 +14,9 @@ from typing import Any
 
 from bionet.attacks import independent
 from bionet_reproduction import records
-from bionet_reproduction.robustness import attacks
+from bionet_reproduction.robustness import attack_cells
 from bionet_reproduction.robustness import plan as plans
-from bionet_reproduction.robustness.attacks import Walks
+from bionet_reproduction.robustness.attack_cells import Walks
 from bionet_reproduction.robustness.checks import sanity, worst
 from bionet_reproduction.robustness.grids import Results, curves, grid, ladders, over_seeds, swept, train
 from bionet_reproduction.robustness.nets import Net, Stored
@@ -65,7 +65,7 @@ class Study:
     def all_seeds(self) -> dict[str, list[Results]]:
         """Gradients, single steps and noise on the same test images, for each seed."""
         plan = self.plan
-        fgsm = partial(attacks.Fgsm, criteria=plan.gradient.criteria)
+        fgsm = partial(attack_cells.Fgsm, criteria=plan.gradient.criteria)
         return {
             "gradient": [
                 ladders(self.sweep, one, plan.radii, images=plan.images, seed=seed, walks=plan.gradient)
@@ -76,7 +76,7 @@ class Study:
                     grid(self.sweep, one, plan.radii, attack, name, images=plan.images, seed=seed)
                     for seed, one in enumerate(self.nets)
                 ]
-                for name, attack in (("fgsm", fgsm), ("noise", attacks.Noise))
+                for name, attack in (("fgsm", fgsm), ("noise", attack_cells.Noise))
             },
         }
 
@@ -87,12 +87,12 @@ class Study:
         longer = replace(plan.gradient, steps=plan.more_steps)
         restarted = replace(plan.gradient, restarts=plan.curve_restarts)
         apgd = partial(
-            attacks.Apgd,
+            attack_cells.Apgd,
             steps=plan.apgd_steps,
             restarts=plan.apgd_restarts,
             criteria=plan.gradient.criteria,
         )
-        square = partial(attacks.Square, iterations=plan.square_iterations)
+        square = partial(attack_cells.Square, iterations=plan.square_iterations)
         return {
             "curve": self.gradient(nets, plan.curve, restarted),
             "steps": self.gradient(nets, radii, longer),
@@ -113,13 +113,13 @@ class Study:
 
     def gradient(self, nets: Nets, radii: Radii, walks: Walks) -> Results:
         """The gradient attack on the fixed images, at all radii."""
-        return self.attacked(nets, radii, partial(attacks.Gradient, walks=walks), "gradient")
+        return self.attacked(nets, radii, partial(attack_cells.Gradient, walks=walks), "gradient")
 
     def walked(self, nets: Nets) -> Results:
         """HopSkipJump, by net and norm."""
         plan = self.plan
         cells = {
-            (name, norm): attacks.HopSkipJump(
+            (name, norm): attack_cells.HopSkipJump(
                 net=net,
                 images=plan.walks,
                 norm=norm,
@@ -138,7 +138,7 @@ class Study:
         """Images made for each network shown to all, by norm, radius and source."""
         plan, nets = self.plan, self.nets[0]
         cells = {
-            (norm, eps, name): attacks.Transfer(
+            (norm, eps, name): attack_cells.Transfer(
                 net=net,
                 images=plan.subset,
                 norm=norm,
@@ -157,7 +157,7 @@ class Study:
         """The saturated readout attacked through its own loss, and at its logits."""
         nets = {"bio": self.nets[0]["bio"], "bio, steep": self.alone["bio, steep"]}
         eps, radii = list(self.plan.trap), Radii(linf=self.plan.trap)
-        own_loss = partial(attacks.OwnLoss, walks=self.plan.gradient)
+        own_loss = partial(attack_cells.OwnLoss, walks=self.plan.gradient)
         own = self.attacked(nets, radii, own_loss, "own loss")
         honest = self.gradient(nets, radii, self.plan.gradient)
         return {
@@ -176,7 +176,7 @@ class Study:
         """The smallest changes found for each network."""
         plan = self.plan
         cells = [
-            attacks.Minimal(
+            attack_cells.Minimal(
                 net=net, images=plan.minimal_images, steps=plan.minimal_steps, components=plan.components
             )
             for net in nets
@@ -194,7 +194,7 @@ class Study:
                 "distances": seen[0]["distances"],
             }
         surface = partial(
-            attacks.Surface,
+            attack_cells.Surface,
             images=plan.surface_images,
             radius=plan.surface_radius,
             points=plan.surface_points,
@@ -274,7 +274,7 @@ def photographs(plan: Photographs, seeds: int, sweep: Sweep) -> dict[str, Any]:
             for seed, one in enumerate(nets)
         ],
         "noise": [
-            grid(sweep, one, plan.radii, attacks.Noise, "noise", seed=seed, **settings)
+            grid(sweep, one, plan.radii, attack_cells.Noise, "noise", seed=seed, **settings)
             for seed, one in enumerate(nets)
         ],
     }

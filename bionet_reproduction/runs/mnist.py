@@ -24,7 +24,7 @@ class Mnist(Plan):
     """Every constant of the run."""
 
     seeds: int = 5  # of rows and readout
-    rows: Ranked = Ranked(seed=0)  # of the first seed
+    rows: Ranked = Ranked(seed=0, n_hidden=2000, n_epochs=1000)  # of the first seed
     n: float = 4.5
     readout_epochs: int = 300
     m_grid: tuple[float, ...] = (4.0, 6.0, 8.0, 10.0, 12.0)

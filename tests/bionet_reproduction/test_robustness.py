@@ -18,7 +18,7 @@ from bionet.mlp import BackpropClassifier
 from bionet.readout import PowerReadout
 from bionet_reproduction import catalogue, records, views
 from bionet_reproduction.robustness import nets, plan, study
-from bionet_reproduction.robustness.attacks import Gradient, Ladder, Walks, packed, subset, unpacked
+from bionet_reproduction.robustness.attack_cells import Gradient, Ladder, Walks, packed, subset, unpacked
 from bionet_reproduction.robustness.facts import certified_l2, facts, surface
 from bionet_reproduction.sweeps import Sweep
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
@@ -185,7 +185,7 @@ def test_nobody_is_told_to_install_a_stranger_of_our_name():
     for fine in ("pip install numba", "pip install bionet-reproduction", "pip install -e '.[fast]'"):
         assert not stranger.search(fine)
     for name, text in committed_texts():
-        if name != "tests/test_house.py":
+        if name != "tests/house/test_house.py":
             found = stranger.search(text)
             assert not found, f"{name}: {found[0]}"
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from bionet import data, persistence
-from bionet.fast import host, ranked
+from bionet.fast import numba_engine, ranked
 from bionet.units import RankedUnits, checkpoint
 from bionet.units.checkpoint import Checkpoint
 
-needs_numba = pytest.mark.skipif(not host.available(), reason="Numba is not installed")
+needs_numba = pytest.mark.skipif(not numba_engine.available(), reason="Numba is not installed")
 ENGINES = ["numpy", pytest.param("numba", marks=needs_numba)]
 SETTINGS = {"n_hidden": 30, "k": 3, "p": 3.5, "n_epochs": 60, "batch_size": 20, "random_state": 3}
 RUN = """

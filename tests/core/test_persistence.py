@@ -156,7 +156,7 @@ def test_a_file_of_a_newer_version_is_refused(tmp_path, monkeypatch):
 # Old files are judged by what they computed when they were written
 
 
-FIXTURES = Path(__file__).parent / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 RECORDED = json.loads((FIXTURES / "nets.json").read_text(encoding="utf-8"))
 LABELS = {
     "format1-readout": np.array(

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from browsers import TELEPHONE, WIDE, launched
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # Contrast depends on the theme, the rest on the window: each rule runs where it can find something new.
 WCAG = {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
 ALL = {"runOnly": WCAG}

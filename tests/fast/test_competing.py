@@ -11,7 +11,7 @@ from oracles import assert_no_worse_than, assert_within, rounding
 
 from bionet import data, dynamics, plasticity
 from bionet.activations import unit_norm
-from bionet.fast.host import available
+from bionet.fast.numba_engine import available
 from bionet.units import CompetingUnits
 
 ENGINES = ["numpy", "numba"]

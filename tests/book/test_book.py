@@ -18,7 +18,7 @@ import yaml
 from kernels import LocalKernelManager
 from matplotlib.figure import Figure
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 NAMES = [
     "01-motivation",
     "02-h-part",

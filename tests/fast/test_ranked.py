@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from oracles import assert_no_worse_than, assert_within, backward_bound, clear_run, rounding
 
 from bionet import data, ranking
-from bionet.fast import host
+from bionet.fast import numba_engine
 from bionet.fast.ranked import HostRule, covector
 from bionet.units import RankedUnits
 
-needs_numba = pytest.mark.skipif(not host.available(), reason="Numba is not installed")
+needs_numba = pytest.mark.skipif(not numba_engine.available(), reason="Numba is not installed")
 ENGINES = ["numpy", pytest.param("numba", marks=needs_numba)]
 RULES = [(2.0, 2), (2.5, 3), (3.0, 7), (4.0, 5), (6.0, 8), (3.3, 4), (1.0, 2), (3.5, 6)]  # p and k
 FACTOR = 4  # sums in another order than the definition's may err so many times what it errs

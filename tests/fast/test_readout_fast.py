@@ -8,13 +8,13 @@ from oracles import assert_no_worse_than, assert_within, backward_bound, roundin
 from sklearn.base import clone
 
 from bionet import losses
-from bionet.fast import host
+from bionet.fast import numba_engine
 from bionet.fast import readout as fast_readout
 from bionet.optim import Adam
 from bionet.persistence import load, save
 from bionet.readout import PowerReadout
 
-pytestmark = pytest.mark.skipif(not host.available(), reason="Numba is not installed")
+pytestmark = pytest.mark.skipif(not numba_engine.available(), reason="Numba is not installed")
 LOSSES = losses.TRAINING
 WHOLE = {"n": 1.0, "unit_norm": False, "rectify": False, "random_state": 0, "learning_rate": 1e-2}
 
@@ -186,7 +186,7 @@ def test_features_of_infinity_stop_it():
 def test_without_numba(monkeypatch):
     X, y = problem()
     expected = PowerReadout(None, **WHOLE, engine="numpy", n_epochs=2).fit(X, y)
-    monkeypatch.setattr(host, "available", lambda: False)
+    monkeypatch.setattr(numba_engine, "available", lambda: False)
     with pytest.raises(RuntimeError, match="engine='numba' needs Numba: pip install"):
         PowerReadout(None, engine="numba").fit(X, y)
     np.testing.assert_array_equal(PowerReadout(None, **WHOLE, n_epochs=2).fit(X, y).coef_, expected.coef_)

@@ -30,7 +30,7 @@ from bionet import backend, data, ranking
 from bionet.fast import ranked_cuda
 from bionet.units import RankedUnits
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DTYPES = [np.float32, np.float64]
 DELTA, RATE = 0.4, 0.02
 FACTOR = 4.0  # errors of sums taken in another order are alike, not the same
@@ -71,7 +71,7 @@ def definition(W, X, orders, size, p, k):
     for order in orders:
         for block in backend.blocks(len(order), size):
             batch = X[order[block]]
-            currents.append(ranking._p_currents(xp, W, batch, p))
+            currents.append(ranking.p_currents(W, batch, p))
             W, g = ranking.ranked_step_unchecked(xp, W, batch, p, k, DELTA, RATE)
             wins += (g > 0).sum(axis=0)
     return W, wins, np.concatenate(currents)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits, load_sample_image
 
-PAGE = Path(__file__).parents[1] / "book" / "own-data.md"
+PAGE = Path(__file__).parents[2] / "book" / "own-data.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 CLASSES = {"nought": 0, "one": 1, "four": 4}
 
