@@ -11,7 +11,7 @@ change leaves no diff.
     run_notebooks.py --check         execute, write nothing, fail where an output is not the committed one
     run_notebooks.py --sync          execute nothing, fail where text and notebook are not a pair, or the
                                      notebook is older than the code and the records that it ran
-    run_notebooks.py --record        store the measured values in results/ledger.json too
+    run_notebooks.py --record        store the measured values in results/ledger/ too
     run_notebooks.py --timings       write the run times to results/chapters.json too
 
 What may differ from one processor to the next is named in VARIES; all else may not. A notebook that differs
@@ -53,7 +53,10 @@ RAN = ROOT / "results" / "notebooks.json"
 # Figures whose pixels differ from one processor to the next, and why. All else that a page shows is the same
 # everywhere: numbers are rounded coarser than they differ.
 VARIES = dict.fromkeys(
-    ("fig-alignment", "fig-power", "fig-plateau", "fig-labels", "fig-walls", "fig-measures", "fig-votes"),
+    (
+        *("fig-alignment", "fig-power", "fig-plateau", "fig-labels", "fig-walls", "fig-measures"),
+        *("fig-votes", "fig-cifar-error", "fig-adv-small", "fig-adv-trap", "fig-adv-pictures"),
+    ),
     "nets trained on the page in float32, whose products every processor rounds in its own way",
 )
 
@@ -394,7 +397,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("chapter", nargs="*", help="number or name, e.g. 02 (default: all)")
     parser.add_argument("--check", action="store_true", help="write nothing; fail on a difference")
     parser.add_argument("--sync", action="store_true", help="execute nothing; fail where a pair differs")
-    parser.add_argument("--record", action="store_true", help="store measured values in results/ledger.json")
+    parser.add_argument("--record", action="store_true", help="store measured values in results/ledger/")
     parser.add_argument("--timings", action="store_true", help="write results/chapters.json")
     options = parser.parse_args(arguments)
     if options.check and (options.record or options.timings):
