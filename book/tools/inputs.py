@@ -47,7 +47,13 @@ def of(chapter: Path, told: Iterable[str], root: Path) -> dict[str, str]:
     for path in map(Path, told):
         inside = path.parts[len(root.parts) :] if path.is_relative_to(root) else ()
         hidden = any(part.startswith(".") for part in inside)
-        if inside and not hidden and path.suffix in READ and path.name not in WRITTEN and "ledger" not in inside:
+        if (
+            inside
+            and not hidden
+            and path.suffix in READ
+            and path.name not in WRITTEN
+            and "ledger" not in inside
+        ):
             paths.add(path)
     return {path.relative_to(root).as_posix(): fingerprint(path, chapter.stem) for path in sorted(paths)}
 
