@@ -66,7 +66,8 @@ def write_arrays(
         _require_plain(name, array.dtype, array.nbytes, limit)
     with atomic_write(path, sync) as file:
         write = np.savez_compressed if compress else np.savez
-        write(file, header=text, **arrays)  # none of them holds objects: nothing is pickled
+        # none of them holds objects: nothing is pickled
+        write(file, header=text, **arrays)  # type: ignore[arg-type]  # its options have no such names
 
 
 class ArrayFile:
