@@ -1,8 +1,9 @@
 r"""The exact presentation as floating-point numbers carry it out: no row leaves the unit ball by rounding.
 
-With p = 2 and R = 1 equation 3 moves a row by a boost: along the direction u of the image with rapidity
-s = g |v| T, which takes the unit ball into itself. :func:`bionet.plasticity.present` checks, boosts, and
-looks at the sign of D; :mod:`bionet.measures.geometry` has the same map as matrices.
+With p = 2 and R = 1 equation 3 moves a row by a boost: along the direction u of the image, with rapidity
+s = g a T where a is the length of the image. It takes the unit ball into itself.
+:func:`bionet.plasticity.present` checks, boosts, and looks at the sign of D; :mod:`bionet.measures.geometry`
+has the same map as matrices.
 
 Nothing here checks its arguments, synchronises with a device, overflows or cancels.
 

@@ -34,19 +34,17 @@ def test_list_names_every_run():
     assert all(name in result.output for name in catalogue.RUNS)
 
 
-def test_list_shows_what_is_missing_and_what_is_older_than_its_needs(small):
+def test_list_shows_what_is_missing_and_what_is_older_than_its_needs(tmp_path, monkeypatch):
     """A record keeps the hashes of those that it read."""
-    (small / "results").mkdir(exist_ok=True)
-    (small / "results" / "mnist.json").write_text("{}")
+    monkeypatch.setenv("BIONET_RESULTS", str(tmp_path))
+    (tmp_path / "mnist.json").write_text("{}")
     seen = {"mnist": records.fingerprint("mnist"), "dynamical": None}
-    (small / "results" / "repaired.json").write_text(json.dumps({"provenance": {"needs": seen}}))
+    (tmp_path / "repaired.json").write_text(json.dumps({"provenance": {"needs": seen}}))
     states = [catalogue.state(name) for name in ("mnist", "dynamical", "repaired")]
     assert states == ["recorded", "missing", "recorded"]
-    (small / "results" / "mnist.json").write_text("{ }")
+    (tmp_path / "mnist.json").write_text("{ }")
     lines = run(app, ["list"]).output.splitlines()
     assert any(re.match(r"repaired +older than mnist .*needs mnist, dynamical", line) for line in lines)
-    for name in ("mnist", "repaired"):
-        (small / "results" / f"{name}.json").unlink()
 
 
 @pytest.mark.parametrize("arguments", [["list"], ["reproduce", "talk"]])

@@ -118,26 +118,40 @@
     return Math.hypot(...a);
   }
 
-  // The row after a presentation of length T, or null if it has become infinite before.
+  // Whether a row is in the unit ball or, up to the rounding of its norm, on the sphere.
+  function isInside(W) {
+    return dot(W, W) - 1 <= 4 * (1 + Math.sqrt(W.length)) * Number.EPSILON;
+  }
+
+  // The row after a presentation of length T, or null if it has become infinite before. Rounding carries no
+  // row out of the ball: 1 - y^2 is |W - y u|^2 + 1 - |W|^2, and bounds 1 + y and 1 - y from below.
   function present(W, v, g, T) {
     const a = norm(v);
-    if (a === 0 || g === 0) return Array.from(W);
+    if (a === 0 || g === 0 || T === 0) return Array.from(W);
     const u = v.map((x) => x / a);
     const y = dot(W, u);
     const s = g * a * T;
     const sign = Math.sign(s);
     const e = Math.exp(-Math.abs(s));
-    const gone = Math.expm1(-Math.abs(s));
-    const D = 1 + sign * y + (1 - sign * y) * e * e; // 2 exp(-|s|) (cosh s + y sinh s)
+    const across = W.map((x, i) => x - y * u[i]);
+    const inside = isInside(W);
+    const least = inside ? (dot(across, across) + Math.max(1 - dot(W, W), 0)) / (1 + Math.abs(y)) : -Infinity;
+    const near = Math.max(1 + sign * y, least);
+    const far = Math.max(1 - sign * y, least);
+    const D = near + far * e * e; // 2 exp(-|s|) (cosh s + y sinh s)
+    if (inside && D < 2 ** -1022) return u.map((x) => -sign * x); // the pole that no presentation moves
     if (D <= 0) return null;
-    const along = (y * gone * gone - sign * Math.expm1(-2 * Math.abs(s))) / D;
-    return W.map((x, i) => (2 * e / D) * x + along * u[i]);
+    const small = 2 * sign * y + (near - 1 - sign * y) - (far - 1 + sign * y) - far * Math.expm1(-2 * Math.abs(s));
+    const along = (sign * (Math.abs(s) < 1 ? small : near - far * e * e)) / D;
+    const row = across.map((x, i) => (2 * e / D) * x + along * u[i]);
+    const length = inside ? Math.max(norm(row), 1) : 1;
+    return row.map((x) => x / length);
   }
 
-  // artanh(1/|y|) / (|g| a) where g y < 0 and |y| > 1; never elsewhere.
+  // artanh(1/|y|) / (|g| a) outside the ball where g y < 0 and |y| > 1; never elsewhere.
   function blowUpTime(W, v, g) {
     const a = norm(v);
-    if (a === 0) return Infinity;
+    if (a === 0 || isInside(W)) return Infinity;
     const y = dot(W, v) / a;
     return g * y < 0 && Math.abs(y) > 1 ? Math.atanh(1 / Math.abs(y)) / (Math.abs(g) * a) : Infinity;
   }
