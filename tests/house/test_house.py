@@ -181,7 +181,7 @@ def test_nobody_is_told_to_install_a_stranger_of_our_name():
     assert name_of(PROJECT["name"]) != "bionet"
     stranger = re.compile(r"""\binstall\b[^\n`]*?[\s'"\\]bionet(?![\w.-])|(?<![\w.-])bionet\[[a-z]""")
     ours = PROJECT["name"]
-    name = ours.partition("-")[0]  # not written out, so that this file is no exception
+    name = ours.partition("-")[0]  # not written out: this file is no exception
     for told in (
         f"pip install '{name}[fast]'",
         f"install -U {name}",
